@@ -1,0 +1,74 @@
+"""The store in memory: for tests, for trying out, and the model that every other store is compared with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from mainspring.clock import Clock
+from mainspring.errors import StoreClosed
+from mainspring.ids import IdSource, new_id
+from mainspring.store.base import Features, Finding
+from mainspring.store.memory.rows import MemoryRows
+from mainspring.store.serial.rows import Rows
+from mainspring.store.serial.store import SerialStore
+
+T = TypeVar("T")
+
+FEATURES = Features(name="memory", wake="direct", survives="nothing", shared=False)
+
+
+class MemoryStore(SerialStore):
+    """Everything in this process. Closing it forgets everything (STO-009).
+
+    >>> import asyncio
+    >>> async def main() -> int:
+    ...     store = MemoryStore()
+    ...     await store.open()
+    ...     return len(await store.counts())
+    >>> asyncio.run(main())
+    0
+    """
+
+    def __init__(self, *, clock: Clock | None = None, ids: IdSource = new_id) -> None:
+        super().__init__(clock=clock, ids=ids)
+        self._rows: MemoryRows | None = None
+        self._news = asyncio.Event()
+
+    @property
+    def features(self) -> Features:
+        return FEATURES
+
+    async def open(self) -> None:
+        if self._rows is None:
+            self._rows = MemoryRows()
+            self._news = asyncio.Event()
+
+    async def close(self) -> None:
+        self._rows = None
+        self._news.set()
+
+    async def check(self) -> list[Finding]:
+        return [Finding("warning", "durability", "everything is lost when the process ends; use it for tests")]
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:  # any news wakes
+        news = self._news
+        try:
+            async with asyncio.timeout(timeout):
+                await news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _write(self, verb: Callable[[Rows], T]) -> T:
+        if self._rows is None:
+            raise StoreClosed("the memory store is not open; use `async with app:` or await store.open()")
+        return verb(self._rows)
+
+    async def _read(self, verb: Callable[[Rows], T]) -> T:
+        return await self._write(verb)
+
+    def _hint(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

@@ -1,0 +1,1 @@
+"""The verbs of stores with one writer (memory, SQLite), written once over a small storage interface."""

@@ -1,0 +1,78 @@
+"""Handing out work: the first ready jobs over the lanes that a worker asks for."""
+
+from __future__ import annotations
+
+from mainspring.ids import IdSource
+from mainspring.model.moves import claimed
+from mainspring.model.record import JobRecord
+from mainspring.store.base import Claim
+from mainspring.store.serial.finish import Change, apply
+from mainspring.store.serial.rows import Rows
+
+
+def claim(rows: Rows, now: float, ids: IdSource, request: Claim) -> list[JobRecord]:
+    """See `Jobs.claim`."""
+    if request.repeat:
+        given = rows.claimed_as(request.worker, request.number)
+        if given:
+            return sorted(given, key=claim_order)
+    taken: list[JobRecord] = []
+    caps = [lane.cap for lane in request.lanes]
+    while len(taken) < request.limit:
+        changes = _take(rows, now, request, caps, request.limit - len(taken), suspects=not taken)
+        if not changes:
+            break
+        apply(rows, now, ids, changes)
+        running = [after for _, after in changes if after.state == "running"]
+        taken += running
+        if len(running) == len(changes):
+            break  # nothing had expired on the way, so the lanes have no more to give
+    return sorted(taken, key=claim_order)
+
+
+def claim_order(job: JobRecord) -> tuple[int, float, str]:
+    """Higher priority first, then the earlier due time, then the older id (RULES M4)."""
+    return (-job.priority, job.due, job.id)
+
+
+def _take(rows: Rows, now: float, request: Claim, caps: list[int], limit: int, *, suspects: bool) -> list[Change]:
+    paused = rows.paused()
+    heads: list[tuple[tuple[int, float, str], int, JobRecord]] = []
+    for index, lane in enumerate(request.lanes):
+        if lane.queue in paused or caps[index] <= 0:
+            continue
+        found = rows.heads(lane, False, min(caps[index], limit))
+        if suspects and request.suspects > 0:
+            found = found + rows.heads(lane, True, 1)
+        heads += [(claim_order(job), index, job) for job in found]
+    heads.sort(key=lambda head: head[0])
+    return _choose(rows, now, request, caps, limit, heads)
+
+
+def _choose(
+    rows: Rows,
+    now: float,
+    request: Claim,
+    caps: list[int],
+    limit: int,
+    heads: list[tuple[tuple[int, float, str], int, JobRecord]],
+) -> list[Change]:
+    """The first of the lanes' heads, no lane over its cap, at most one suspect for a worker that has none."""
+    may_suspect: bool | None = None
+    changes: list[Change] = []
+    for _, index, job in heads:
+        if len(changes) == limit:
+            break
+        if caps[index] <= 0:
+            continue
+        if job.suspect:
+            if may_suspect is None:
+                may_suspect = not any(held.suspect for held in rows.running(request.worker, 100_000))
+            if not may_suspect:
+                continue
+            may_suspect = False
+        after = claimed(job, now, request.worker, request.number)
+        if after.state == "running":
+            caps[index] -= 1
+        changes.append((job, after))
+    return changes

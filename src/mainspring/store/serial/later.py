@@ -1,0 +1,57 @@
+# the shapes are settled, the bodies come with parts 4, 5 and 7
+"""What the stores of this version cannot do yet. `Features` says so, and each verb does too."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+
+from mainspring.errors import Unsupported
+from mainspring.store.base import Features, Fire, FireAnswer, ScheduleRecord, Step, StepAnswer
+
+
+class LaterParts(ABC):
+    """Refuses, with a clear error, what has no body yet."""
+
+    @property
+    @abstractmethod
+    def features(self) -> Features: ...
+
+    async def set_limit(self, key: str, concurrency: int | None) -> None:
+        raise self._unsupported("limits over the whole fleet")
+
+    def dump(self) -> AsyncIterator[bytes]:
+        raise self._unsupported("dump")
+
+    async def restore(self, lines: AsyncIterator[bytes]) -> dict[str, int]:
+        raise self._unsupported("restore")
+
+    async def put_schedules(self, schedules: Sequence[ScheduleRecord]) -> list[ScheduleRecord]:
+        raise self._unsupported("schedules")
+
+    async def drop_schedules(self, ids: Sequence[str]) -> list[bool]:
+        raise self._unsupported("schedules")
+
+    async def due_schedules(self, limit: int = 1000) -> tuple[list[ScheduleRecord], float]:
+        raise self._unsupported("schedules")
+
+    async def fire(self, fires: Sequence[Fire]) -> list[FireAnswer]:
+        raise self._unsupported("schedules")
+
+    async def pause_schedules(self, ids: Sequence[str], paused: bool) -> list[bool]:
+        raise self._unsupported("schedules")
+
+    async def schedules(self) -> list[ScheduleRecord]:
+        raise self._unsupported("schedules")
+
+    async def save_steps(self, steps: Sequence[Step]) -> list[StepAnswer]:
+        raise self._unsupported("steps")
+
+    async def load_steps(self, job: str, round: int) -> list[Step]:  # noqa: A002
+        raise self._unsupported("steps")
+
+    async def signal(self, job: str, name: str, value: bytes) -> bool:
+        raise self._unsupported("signals")
+
+    def _unsupported(self, what: str) -> Unsupported:
+        return Unsupported(f"the {self.features.name} store of this version has no {what}; see its Features")

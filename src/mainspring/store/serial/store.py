@@ -1,0 +1,12 @@
+"""The `Store` face of a store with one writer, but for what the backend gives."""
+
+from __future__ import annotations
+
+from mainspring.store.serial.jobs import JobVerbs
+from mainspring.store.serial.later import LaterParts
+from mainspring.store.serial.reads import ReadVerbs
+from mainspring.store.serial.workers import WorkerVerbs
+
+
+class SerialStore(JobVerbs, WorkerVerbs, ReadVerbs, LaterParts):
+    """All verbs over one writer. A backend adds `features`, opening and closing, `check`, `wait`, and runs the verbs."""
