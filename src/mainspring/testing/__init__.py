@@ -1,0 +1,1 @@
+"""What users need to test their tasks, and third parties to test their stores."""

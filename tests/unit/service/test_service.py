@@ -1,0 +1,219 @@
+"""The value `Service`, the failure rate and the health, all without a loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainspring.errors import InvalidOption
+from mainspring.retries.policy import Retry, Rule
+from mainspring.service import Health, Restarts, Service
+from mainspring.service.restarts import FailureRate
+from mainspring.service.running import Budget, next_tick
+
+
+async def work() -> None: ...
+
+
+# --- Service ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [0, -1, float("inf"), float("nan"), timedelta(0)])
+def test_interval_must_be_above_zero(every: float) -> None:
+    """RUN-014, S1-21, S1-43: refused at construction, and the message names field and service."""
+    with pytest.raises(InvalidOption, match="every of service 'poll'"):
+        Service("poll", work, every=every)
+
+
+@pytest.mark.parametrize("missing", [None, 3, "work"])
+def test_work_must_be_given(missing: Any) -> None:
+    """RUN-014."""
+    with pytest.raises(InvalidOption, match="needs an async function"):
+        Service("poll", missing)
+
+
+def test_other_misconfiguration_fails_at_construction() -> None:
+    """S1-43."""
+
+    async def generator() -> Any:
+        yield 1
+
+    with pytest.raises(InvalidOption, match="name"):
+        Service("", work)
+    with pytest.raises(InvalidOption, match="timeout"):
+        Service("a", work, timeout=0)
+    with pytest.raises(InvalidOption, match="delay"):
+        Service("a", work, delay=-1)
+    with pytest.raises(InvalidOption, match="generator"):
+        Service("a", generator)
+    with pytest.raises(InvalidOption, match="retry"):
+        Service("a", work, retry=3)  # type: ignore[arg-type]  # refused at run time as well
+
+
+def test_durations_may_be_timedeltas() -> None:
+    service = Service("a", work, every=timedelta(minutes=1), timeout=timedelta(seconds=2), delay=timedelta(hours=1))
+    assert (service.every, service.timeout, service.delay) == (60.0, 2.0, 3600.0)
+
+
+def test_a_service_is_frozen() -> None:
+    with pytest.raises(AttributeError):
+        Service("a", work).name = "b"  # type: ignore[misc]  # that is the question
+
+
+def test_function_or_object_with_run() -> None:
+    class Poller:
+        async def run(self) -> str:
+            return "polled"
+
+    async def once() -> object:
+        return await Service("a", Poller()).run()
+
+    assert asyncio.run(once()) == "polled"
+
+
+def test_a_function_that_is_not_async_is_refused_when_it_runs() -> None:
+    def blocking() -> Awaitable[object]:
+        return 3  # type: ignore[return-value]  # what a plain function would do
+
+    with pytest.raises(TypeError, match="make it `async def`"):
+        _ = Service("a", blocking).run()
+
+
+# --- ticks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("last", "passed", "expected"),
+    [(0, 0.0, 1), (0, 9.9, 1), (0, 10.0, 1), (0, 10.1, 2), (0, 39.0, 4), (3, 30.0, 4), (3, 29.999999, 4)],
+)
+def test_next_tick(last: int, passed: float, expected: int) -> None:
+    assert next_tick(last, passed, 10.0) == expected
+
+
+@given(st.integers(0, 1000), st.floats(0, 1e6), st.floats(0.001, 1e4))
+def test_ticks_only_go_forward_and_are_never_over(last: int, passed: float, every: float) -> None:
+    tick = next_tick(last, passed, every)
+    assert tick > last
+    assert tick * every >= passed * (1 - 1e-6) - 1e-6
+    assert tick == last + 1 or (tick - 1) * every < passed  # nothing is left out that was not missed
+
+
+# --- Restarts ----------------------------------------------------------------------------------------
+
+
+def test_what_was_counted_halves_every_half_life() -> None:
+    restarts = Restarts(half_life=timedelta(seconds=10))
+    rate = FailureRate(8.0, last=100.0)
+    assert rate.decayed(100.0, restarts) == 8.0
+    assert rate.decayed(110.0, restarts) == 4.0
+    assert rate.decayed(130.0, restarts) == 1.0
+    assert rate.failed(110.0, restarts) == FailureRate(5.0, 110.0)
+
+
+def test_time_that_goes_back_does_not_grow_the_rate() -> None:
+    rate = FailureRate(8.0, last=100.0)
+    assert rate.decayed(50.0, Restarts()) == 8.0
+    assert rate.failed(50.0, Restarts()).last == 100.0
+
+
+@given(st.lists(st.floats(1.0, 1e4), max_size=200))
+def test_failures_a_second_apart_are_never_slowed_down(gaps: list[float]) -> None:
+    restarts, rate, at = Restarts(), FailureRate(), 0.0
+    for gap in gaps:
+        at += gap
+        rate = rate.failed(at, restarts)
+        assert restarts.least_wait(rate) == 0.0
+
+
+def test_failures_in_quick_succession_are() -> None:
+    restarts, rate = Restarts(), FailureRate()
+    waits = []
+    for n in range(30):
+        rate = rate.failed(n * 0.01, restarts)
+        waits.append(restarts.least_wait(rate))
+    assert waits == [0.0] * 20 + [10.0] * 10
+
+
+def test_restarts_refuses_zero() -> None:
+    with pytest.raises(InvalidOption, match="half_life"):
+        Restarts(half_life=0)
+
+
+# --- Budget ------------------------------------------------------------------------------------------
+
+
+def budget(policy: Retry) -> Budget:
+    return Budget(policy, None, Restarts())
+
+
+def test_ATT_009_counters_are_cleared_at_the_success() -> None:
+    """Not when the next failure is looked at, as in the seed."""
+    counts = budget(Retry(on=OSError, attempts=3))
+    counts.run_begins(0.0)
+    assert counts.failed(OSError(), 0.0) is not None
+    assert counts.counters
+    counts.succeeded()
+    assert counts.counters == {}
+
+
+def test_ATT_002_after_a_reset_the_whole_budget_is_there() -> None:
+    counts = budget(Retry(on=OSError, attempts=2, backoff=lambda index: float(index)))
+    assert counts.failed(OSError(), 0.0) == 0.0
+    assert counts.failed(OSError(), 0.0) is None
+    counts.succeeded()
+    assert counts.failed(OSError(), 0.0) == 0.0
+
+
+def test_each_rule_has_its_own_count() -> None:
+    """S1-12."""
+    counts = budget(Retry(Rule(OSError, attempts=2), Rule(ValueError, attempts=2)))
+    assert counts.failed(OSError(), 0.0) is not None
+    assert counts.failed(ValueError(), 0.0) is not None
+    assert counts.failed(ValueError(), 0.0) is None
+
+
+def test_give_up_after_counts_from_the_first_run_and_starts_anew_after_a_success() -> None:
+    counts = budget(Retry(on=OSError, attempts=None, backoff=lambda _: 1.0, give_up_after=60))
+    counts.run_begins(1000.0)
+    assert counts.failed(OSError(), 1010.0) == 1.0
+    counts.succeeded()
+    counts.run_begins(1100.0)
+    assert counts.failed(OSError(), 1110.0) == 1.0
+    counts.run_begins(1111.0)
+    last = OSError()
+    assert counts.failed(last, 1159.5) is None
+    assert "2 failed run(s)" in last.__notes__[0]
+
+
+def test_an_error_that_no_rule_matches_is_permanent() -> None:
+    """S1-14."""
+    assert budget(Retry(on=OSError)).failed(ValueError(), 0.0) is None
+    assert Budget(None, None, Restarts()).failed(OSError(), 0.0) is None
+
+
+# --- Health ------------------------------------------------------------------------------------------
+
+
+def test_since_changes_with_the_state_only() -> None:
+    up = Health("a", since=1.0).entered("up", 2.0)
+    assert (up.since, up.entered("up", 3.0).since, up.entered("waiting", 4.0).since) == (2.0, 2.0, 4.0)
+
+
+def test_an_error_is_kept_as_text_of_bounded_length() -> None:
+    health = Health("a").erred(ValueError("x" * 5000)).restarted()
+    assert health.last_error is not None
+    assert health.last_error.startswith("ValueError: xxx")
+    assert len(health.last_error) == 1000
+    assert health.restarts == 1
+
+
+def test_active() -> None:
+    assert [Health("a", state).active for state in ("up", "waiting", "ended", "failed", "cancelled")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
