@@ -1,0 +1,169 @@
+"""`retry`: the decorator for sync and async functions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from mainspring.clock import Duration
+from mainspring.errors import InvalidPolicy, RetryDefinitionError
+from mainspring.retries import pace
+from mainspring.retries.attempts import Failures
+from mainspring.retries.backoff import Backoff
+from mainspring.retries.policy import Retry
+from mainspring.retries.rules import On
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RetryDecorator(Protocol):
+    """What `retry(…)` returns: takes a function, gives it back with attempts and the same signature."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]:
+        """The function with attempts. Raises RetryDefinitionError for what cannot be retried, such as generators."""
+        ...
+
+
+@overload
+def retry(policy: Retry, /) -> RetryDecorator: ...
+@overload
+def retry(
+    *, on: On, attempts: int | None = 5, give_up_after: Duration | None = None, backoff: Backoff | None = None
+) -> RetryDecorator: ...
+def retry(
+    policy: Retry | None = None,
+    /,
+    *,
+    on: On | None = None,
+    attempts: int | None = 5,
+    give_up_after: Duration | None = None,
+    backoff: Backoff | None = None,
+) -> RetryDecorator:
+    """Run the function again when it fails with an error worth another attempt; the arguments are those of `Retry`.
+
+    Giving up raises the last error itself, with a note of attempts and time; `attempts_of(error)` tells of every
+    attempt. An error that is not to be retried is raised unchanged. Cancellation and other non-`Exception`s are
+    never retried; an error that an attempt raised in place of its task's cancellation gives way to the cancellation.
+
+    `give_up_after` bounds attempts and waits together. An async attempt under way when it ends is cancelled, and
+    `RetryTimeout` raised from the last error; a sync one is left to end, and its value counts. Times run from the
+    start of the first attempt with `give_up_after`, else from its failure.
+
+    Safe to call from any number of threads and tasks: calls share nothing but the policy. A wait of 0 does not
+    yield to other tasks.
+
+    Raises InvalidPolicy for a policy that cannot mean anything, RetryDefinitionError for generators and the like.
+
+    >>> answers = iter([OSError("down"), OSError("still down"), "up"])
+    >>> @retry(on=OSError, backoff=lambda index: 0)
+    ... def ask() -> str:
+    ...     answer = next(answers)
+    ...     if isinstance(answer, OSError):
+    ...         raise answer
+    ...     return answer
+    >>> ask()
+    'up'
+    """
+    chosen = chosen_policy(policy, on, attempts, give_up_after, backoff)
+
+    def decorate(fn: Callable[P, R], /) -> Callable[P, R]:
+        _refuse(fn)
+        if not _is_async(fn):
+            return _retry_sync(fn, chosen)
+        from mainspring.retries.awaiting import retry_async  # noqa: PLC0415  # asyncio is slow to load; sync code needs none
+
+        coroutine_fn = cast("Callable[P, Coroutine[Any, Any, object]]", fn)
+        return cast("Callable[P, R]", retry_async(coroutine_fn, chosen))
+
+    return decorate
+
+
+def chosen_policy(
+    policy: Retry | None,
+    on: On | None,
+    attempts: int | None,
+    give_up_after: Duration | None,
+    backoff: Backoff | None,
+) -> Retry:
+    """The policy given, or the one that the keywords make. Raises InvalidPolicy for both, or for neither."""
+    if policy is None:
+        return Retry(on=on, attempts=attempts, give_up_after=give_up_after, backoff=backoff)
+    if not isinstance(policy, Retry):
+        raise RetryDefinitionError(
+            f"retry takes a Retry or says which errors, as in @retry(on=OSError); got {policy!r}"
+        )
+    if on is not None or attempts != 5 or give_up_after is not None or backoff is not None:
+        raise InvalidPolicy("give a Retry, or on, attempts, give_up_after and backoff; not both")
+    return policy
+
+
+def _retry_sync(fn: Callable[P, R], policy: Retry) -> Callable[P, R]:
+    if policy.give_up_after is not None:
+
+        @functools.wraps(fn)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            return _more_attempts(fn, Failures(policy, pace.monotonic()), 0.0, *args, **kwargs)
+
+        return limited
+
+    # Nothing but the call itself until something fails: no clock, no object.
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            failures = Failures(policy)
+            wait = failures.add(error, pace.monotonic())
+            if wait is None:
+                raise
+        # Outside of the except: later errors are not "during handling of" the first.
+        return _more_attempts(fn, failures, wait, *args, **kwargs)
+
+    return call
+
+
+def _more_attempts(fn: Callable[P, R], failures: Failures, wait: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    while True:
+        if wait > 0:
+            pace.sleep(wait)
+        try:
+            result = fn(*args, **kwargs)
+        except Exception as error:
+            again = failures.add(error, pace.monotonic())
+            if again is None:
+                raise
+            wait = again
+        else:
+            failures.forget()
+            return result
+
+
+def _is_async(fn: Callable[..., object]) -> bool:
+    import inspect  # noqa: PLC0415  # slow to load, and most programs have done so by now
+
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(_call_of(fn))
+
+
+def _call_of(fn: object) -> object:
+    """What runs when an object that is no function is called."""
+    return getattr(type(fn), "__call__", None)  # noqa: B004  # not whether, but what
+
+
+def _refuse(fn: object) -> None:
+    """Raise RetryDefinitionError for what another attempt cannot repeat."""
+    if isinstance(fn, staticmethod | classmethod):
+        kind = "staticmethod" if isinstance(fn, staticmethod) else "classmethod"
+        raise RetryDefinitionError(f"@retry goes under @{kind}, directly on the function")
+    if not callable(fn):
+        raise RetryDefinitionError(f"{fn!r} cannot be retried: it is not callable")
+    import inspect  # noqa: PLC0415  # as above
+
+    called = (fn, _call_of(fn))
+    if any(map(inspect.isgeneratorfunction, called)) or any(map(inspect.isasyncgenfunction, called)):
+        name = getattr(fn, "__qualname__", repr(fn))
+        raise RetryDefinitionError(
+            f"{name} is a generator: calling it runs nothing yet, and what it has yielded cannot be taken back; "
+            "retry the function that makes one item, or use retrying(…) inside it"
+        )

@@ -1,0 +1,100 @@
+"""One rule of a policy: which errors it is for, how often, how long to wait, and the key it is counted under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from mainspring.errors import InvalidPolicy
+from mainspring.retries.backoff import DEFAULT_BACKOFF, Backoff
+from mainspring.retries.errorsets import ErrorSet, checked_class, qualified_name
+from mainspring.retries.value import Value
+
+Predicate = Callable[[BaseException], bool]
+On = type[BaseException] | tuple[type[BaseException], ...] | ErrorSet | Predicate
+"""Which errors: a class, a tuple of classes, an `ErrorSet`, or a predicate."""
+
+# Keys that Mainspring makes itself: by position, and for what a baseline decided.
+_OUR_PREFIXES = ("rule:", "baseline:")
+
+
+class Rule(Value):
+    """Errors that are worth another attempt, with their own count and backoff.
+
+    `on` is explicit: a class, a tuple of classes, an `ErrorSet` such as `TRANSIENT`, or a predicate. The rule gives up
+    at its `attempts`-th matching failure (default 5; `None` = never). `backoff` is by default
+    `jittered(exponential(1, cap=30))`. Failures are counted under `key`: by default the qualified name of the
+    class or predicate, the tuple's names joined by `|`, the set's name. A lambda without a key is counted by its
+    place in the policy, `rule:0`, which changes when rules are moved.
+
+    Raises InvalidPolicy naming the field that cannot mean anything.
+
+    >>> Rule(OSError, attempts=3).key
+    'builtins.OSError'
+    """
+
+    __slots__ = ("attempts", "backoff", "key", "on")
+    on: On
+    attempts: int | None
+    backoff: Backoff
+    key: str
+
+    def __init__(
+        self, on: On, attempts: int | None = 5, backoff: Backoff | None = None, key: str | None = None
+    ) -> None:
+        derived = _checked_on(on)
+        if backoff is not None and not callable(backoff):
+            raise InvalidPolicy(f"backoff must be a function such as constant(2) or exponential(), not {backoff!r}")
+        chosen_backoff = DEFAULT_BACKOFF if backoff is None else backoff
+        self._set(on, checked_attempts(attempts), chosen_backoff, derived if key is None else _checked_key(key))
+
+    def matches(self, error: BaseException) -> bool:
+        """Whether the rule is for this error."""
+        on = self.on
+        if isinstance(on, (type, tuple)):  # `type | tuple` is made anew each time
+            return isinstance(error, on)
+        return on.matches(error) if isinstance(on, ErrorSet) else bool(on(error))
+
+    def placed(self, index: int) -> Rule:
+        """The rule with a key: its own, or that of its place in a policy."""
+        if self.key:
+            return self
+        return Rule._made(self.on, self.attempts, self.backoff, f"rule:{index}")
+
+
+def checked_attempts(attempts: object) -> int | None:
+    """The count itself. Raises InvalidPolicy unless it is a whole number above 0, or None."""
+    if attempts is None:
+        return None
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise InvalidPolicy(
+            f"attempts must be a whole number of runs, 1 or more, or None for unlimited; not {attempts!r}"
+        )
+    return attempts
+
+
+def _checked_key(key: object) -> str:
+    if not isinstance(key, str) or not key or key.startswith(_OUR_PREFIXES):
+        raise InvalidPolicy(f"key must be a text that does not begin with {' or '.join(_OUR_PREFIXES)}: {key!r}")
+    return key
+
+
+def _checked_on(on: object) -> str:
+    """The key of what a rule is for; empty when it has no name of its own."""
+    if isinstance(on, type):
+        return qualified_name(checked_class(on))
+    if isinstance(on, tuple):
+        classes = cast("tuple[object, ...]", on)
+        if not classes:
+            raise InvalidPolicy("on: an empty tuple matches nothing; for no retries write attempts=1")
+        return "|".join(qualified_name(checked_class(cls)) for cls in classes)
+    if isinstance(on, ErrorSet):
+        return _checked_key(on.name)
+    if not callable(on):
+        raise InvalidPolicy(f"on must be an error class, a tuple of them, an ErrorSet or a predicate, not {on!r}")
+    from inspect import iscoroutinefunction  # noqa: PLC0415  # slow to load; a rule for classes needs it not
+
+    if iscoroutinefunction(on):
+        raise InvalidPolicy(f"on: the predicate {on!r} is async; its coroutine would match every error")
+    module, name = getattr(on, "__module__", None), getattr(on, "__qualname__", None)
+    return f"{module}.{name}" if module and name and "<lambda>" not in name else ""

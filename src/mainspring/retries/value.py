@@ -1,0 +1,56 @@
+"""The base of the immutable values here.
+
+They would be frozen slotted dataclasses as elsewhere, but those cost 12 ms when `retry` alone is imported: each
+is compiled anew, and `dataclasses` loads `inspect`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NoReturn, Self, dataclass_transform
+
+
+@dataclass_transform(frozen_default=True)  # so that type checkers refuse to set a field
+class Value:
+    """Compared, hashed, shown and pickled by its annotated fields, which are slots and set once, by `_set`."""
+
+    __slots__ = ()
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(cls.__annotations__)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self) or not isinstance(other, Value):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={value!r}" for name, value in zip(self._fields, self._values(), strict=True))
+        return f"{type(self).__qualname__}({', '.join(shown)})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self)._made, self._values()  # noqa: SLF001  # our own
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__qualname__} is immutable: {name} cannot be set; make a new one")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__qualname__} is immutable: {name} cannot be deleted")
+
+    @classmethod
+    def _made(cls, *values: object) -> Self:
+        """One of these fields, in their order, around the constructor, which checks what a user gives."""
+        made = cls.__new__(cls)
+        made._set(*values)  # noqa: SLF001  # our own
+        return made
+
+    def _set(self, *values: object) -> None:
+        """Fill the fields, in their order."""
+        for name, value in zip(self._fields, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self._fields)
