@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from mainspring.model.record import Failure, JobRecord, NewGroup, NewJob, Settlement
-from mainspring.retries.backoff import delay_of
-from mainspring.retries.policy import Retry, Wait
+from mainspring.retries.policy import Retry, Wait, delay_of
 
 LATER_KEY: Final = "RetryLater"
 """The counter of attempts that a task ended itself by raising `RetryLater`."""
@@ -188,11 +187,13 @@ def _later(
     return _retry(job, failure, after, counters, ran)
 
 
-def _retry(job: JobRecord, failure: Failure, after: float, counters: dict[str, int], ran: float | None) -> Settlement:
+def _retry(
+    job: JobRecord, failure: Failure, after: float, counters: Mapping[str, int], ran: float | None
+) -> Settlement:
     return Settlement(job=job.id, lease=job.lease, kind="retry", after=after, ran=ran, error=failure, counters=counters)
 
 
-def _dead(job: JobRecord, failure: Failure, reason: str, counters: dict[str, int], ran: float | None) -> Settlement:
+def _dead(job: JobRecord, failure: Failure, reason: str, counters: Mapping[str, int], ran: float | None) -> Settlement:
     return Settlement(
         job=job.id, lease=job.lease, kind="dead", ran=ran, error=failure, reason=reason, counters=counters
     )

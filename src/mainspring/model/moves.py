@@ -7,15 +7,27 @@ does to others (keys, groups, jobs that wait, follow-ups) is the store's `finish
 from __future__ import annotations
 
 from collections.abc import Collection
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
 
-from mainspring.model.record import CRASH_LIMIT, AttemptEnding, AttemptRecord, JobRecord, NewJob, Settlement
+from mainspring.model.record import (
+    CRASH_LIMIT,
+    NO_COUNTERS,
+    AttemptEnding,
+    AttemptRecord,
+    JobRecord,
+    NewJob,
+    Settlement,
+)
 from mainspring.model.states import Condition, State, target
 
 RESCUE_BACKOFF: Final = 1.0
 RESCUE_BACKOFF_CAP: Final = 300.0
+
+FOR_JOB: Final = "job"
+"""The reason of a job that waits for the end of a job or group, and for nothing else."""
 
 _ENDINGS: Final[dict[str, AttemptEnding]] = {
     "retry": "retried",
@@ -63,7 +75,7 @@ def added(new: NewJob, now: float, *, held: bool = False, linked: bool = False) 
         group=new.group,
         linked=linked or new.unique is not None or new.group is not None,
         state=state,
-        reason=_reason_of(state, "job", "delay"),
+        reason=_reason_of(state, FOR_JOB, "delay"),
         created=now,
         due=max(due, now),
         expires=_expiry(new, now),
@@ -127,7 +139,7 @@ def settled(job: JobRecord, settlement: Settlement, now: float) -> JobRecord:
         settled=job.lease,
         started=started,
         error=settlement.error,
-        counters=job.counters if settlement.counters is None else settlement.counters,
+        counters=job.counters if settlement.counters is None else MappingProxyType(dict(settlement.counters)),
         suspect=kind == "crash" or (job.suspect and kind == "release" and settlement.ran is None),
         crashes=job.crashes + 1 if kind == "crash" else job.crashes,
     )
@@ -212,14 +224,14 @@ def replayed(job: JobRecord, now: float, *, held: bool = False, force: bool = Fa
     state = target("replay", job.state, conditions)
     if state is None:
         return job
-    job = replace(_unended(job, state, "job"), due=now, reason="job" if state == "waiting" else "replay")
+    job = replace(_unended(job, state, FOR_JOB), due=now, reason=FOR_JOB if state == "waiting" else "replay")
     return replace(job, round=job.round + 1) if fresh else job
 
 
 def revived(job: JobRecord) -> JobRecord:
     """A job that was cancelled because of the one it waits on, which has been replayed: it waits again."""
     state = target("revive", job.state)
-    return job if state is None else _unended(job, state, "job")
+    return job if state is None else _unended(job, state, FOR_JOB)
 
 
 def attempt_of(job: JobRecord, ending: AttemptEnding, ended: float | None) -> AttemptRecord:
@@ -300,13 +312,13 @@ def _unended(job: JobRecord, state: State, reason: str) -> JobRecord:
         suspect=False,
         crashes=0,
         rescues=0,
-        counters={},
+        counters=NO_COUNTERS,
         result=None,
     )
 
 
 def _fresh_round(job: JobRecord) -> JobRecord:
-    return replace(job, round=job.round + 1, counters={}, begun=None, crashes=0, rescues=0)
+    return replace(job, round=job.round + 1, counters=NO_COUNTERS, begun=None, crashes=0, rescues=0)
 
 
 def _expiry(new: NewJob, now: float) -> float | None:

@@ -7,6 +7,8 @@ the engine reads: a store never looks inside.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -18,6 +20,8 @@ FOREVER: Final = math.inf
 
 CRASH_LIMIT: Final = 3
 """How often a suspect may take its process down before it ends dead."""
+
+NO_COUNTERS: Final[Mapping[str, int]] = MappingProxyType({})
 
 Ending = Literal["dead", "expired", "cancelled"]
 OnFailure = Literal["stop", "wait"]
@@ -146,7 +150,7 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     suspect: bool = False
     crashes: int = 0
     rescues: int = 0
-    counters: dict[str, int] = {}
+    counters: Mapping[str, int] = NO_COUNTERS
     result: bytes | None = None
     error: Failure | None = None
 
@@ -194,7 +198,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     reason: str = ""
     result: bytes | None = None
     error: Failure | None = None
-    counters: dict[str, int] | None = None
+    counters: Mapping[str, int] | None = None
     follow_ups: tuple[NewJob, ...] = ()
     groups: tuple[NewGroup, ...] = ()
 

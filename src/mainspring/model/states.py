@@ -110,6 +110,10 @@ _ROWS: Final[dict[tuple[Verb, State | None], tuple[Row, ...]]] = {
     for state in (None, *STATES)
 }
 
+_PLAIN: Final[dict[tuple[Verb, State | None], State | None]] = {
+    cell: next((row.to for row in rows if not row.when), None) for cell, rows in _ROWS.items()
+}
+
 
 def allowed(verb: Verb, state: State | None) -> bool:
     """Whether the verb can change a job in this state at all."""
@@ -126,6 +130,8 @@ def target(verb: Verb, state: State | None, holding: Collection[Condition] = ())
     >>> target("claim", "completed") is None
     True
     """
+    if not holding:
+        return _PLAIN[verb, state]
     for row in _ROWS[verb, state]:
         if all(condition in holding for condition in row.when):
             return row.to

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from msgspec.structs import replace
 
@@ -23,6 +24,7 @@ class MemoryJobs(MemoryBelongings):
     def __init__(self) -> None:
         super().__init__()
         self._ready: defaultdict[LaneKey, list[tuple[int, float, str]]] = defaultdict(list)
+        self._lent: dict[LaneKey, list[tuple[int, float, str]]] = {}
         self._due: Timed = []
         self._expiring: Timed = []
         self._waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
@@ -75,25 +77,25 @@ class MemoryJobs(MemoryBelongings):
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         key = (lane.queue, lane.task, lane.version, suspect)
         heap = self._ready.get(key)
-        if not heap:
+        if heap is None:
             return []
-        found: list[tuple[int, float, str]] = []
+        for entry in self._lent.pop(key, ()):
+            if self._is_head(entry, suspect):
+                heapq.heappush(heap, entry)
+        found: dict[str, tuple[int, float, str]] = {}
         while heap and len(found) < limit:
             entry = heapq.heappop(heap)
-            if self._is_head(entry, suspect) and (not found or entry != found[-1]):
-                found.append(entry)
-        for entry in found:
-            heapq.heappush(heap, entry)
-        return [self._jobs[entry[2]] for entry in found]
+            if self._is_head(entry, suspect):
+                found[entry[2]] = entry
+        # They are claimed now, most likely; those that are not come back at the next look.
+        self._lent[key] = list(found.values())
+        return [self._jobs[each] for each in found]
 
     def lanes(self) -> list[Lane]:
-        found = {
-            (job.queue, job.task, job.version)
-            for heap in self._ready.values()
-            for *_, each in heap[:1]
-            if (job := self._jobs.get(each)) is not None
-        }
-        return [Lane(*lane, 1) for lane in sorted(found)]
+        return [
+            Lane(*key[:3], 1)
+            for key in sorted({each[:3]: each for each, heap in self._ready.items() if self._has_head(each, heap)})
+        ]
 
     def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
         return [job for job in self.running(worker, len(self._jobs)) if job.claim == number]
@@ -138,6 +140,9 @@ class MemoryJobs(MemoryBelongings):
                 self._running[job.worker][job.id] = None
             case state if state in TERMINAL:
                 self._ended[state][job.id] = None
+
+    def _has_head(self, key: LaneKey, heap: list[tuple[int, float, str]]) -> bool:
+        return any(self._is_head(entry, key[3]) for entry in chain(self._lent.get(key, ()), heap))
 
     def _is_head(self, entry: tuple[int, float, str], suspect: bool) -> bool:
         job = self._jobs.get(entry[2])

@@ -53,6 +53,7 @@ class MemoryStore(SerialStore):
         return [Finding("warning", "durability", "everything is lost when the process ends; use it for tests")]
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:  # any news wakes
+        self._open_rows()
         news = self._news
         try:
             async with asyncio.timeout(timeout):
@@ -62,9 +63,7 @@ class MemoryStore(SerialStore):
         return True
 
     async def _write(self, verb: Callable[[Rows], T]) -> T:
-        if self._rows is None:
-            raise StoreClosed("the memory store is not open; use `async with app:` or await store.open()")
-        return verb(self._rows)
+        return verb(self._open_rows())
 
     async def _read(self, verb: Callable[[Rows], T]) -> T:
         return await self._write(verb)
@@ -72,3 +71,8 @@ class MemoryStore(SerialStore):
     def _hint(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
+
+    def _open_rows(self) -> MemoryRows:
+        if self._rows is None:
+            raise StoreClosed("the memory store is not open; use `async with app:` or await store.open()")
+        return self._rows

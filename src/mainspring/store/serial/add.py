@@ -18,7 +18,7 @@ from mainspring.store.serial.rows import KeyHolder, Rows
 def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
     """See `Jobs.add`. Raises JobNotFound, with nothing added, when a job waits on something that does not exist."""
     there = {job.id for job in rows.jobs([new.id for new in jobs]) if job is not None}
-    check_parents(rows, jobs, groups)
+    check_parents(rows, [new for new in jobs if new.id not in there], groups)
     _add_groups(rows, groups)
     answers: list[Added] = []
     records: dict[str, JobRecord] = {}

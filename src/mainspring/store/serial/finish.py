@@ -13,7 +13,7 @@ from typing import Final, Literal
 from msgspec.structs import replace
 
 from mainspring.ids import IdSource
-from mainspring.model.moves import added, cancelled, woken
+from mainspring.model.moves import FOR_JOB, added, cancelled, woken
 from mainspring.model.record import AttemptRecord, Group, Hook, JobRecord, NewJob
 from mainspring.store.serial.rows import Rows
 
@@ -66,9 +66,14 @@ def _consequences(rows: Rows, now: float, ids: IdSource, ended: Sequence[JobReco
         looks = group_outlook(group)
         if looks != "held":
             (open_ids if looks == "open" else failed_ids).append(group.id)
-    changes = [(job, woken(job, now)) for job in rows.dependants(open_ids, "waiting")]
-    changes += [(job, cancelled(job, now, PARENT_FAILED)) for job in rows.dependants(failed_ids, "waiting")]
+    changes = [(job, woken(job, now)) for job in _waiting_on(rows, open_ids)]
+    changes += [(job, cancelled(job, now, PARENT_FAILED)) for job in _waiting_on(rows, failed_ids)]
     return changes
+
+
+def _waiting_on(rows: Rows, ids: Sequence[str]) -> list[JobRecord]:
+    """Those that wait for these ends; not those that were let go long ago and wait for a signal by now."""
+    return [job for job in rows.dependants(ids, "waiting") if job.reason == FOR_JOB]
 
 
 def _free_keys(rows: Rows, now: float, ended: Sequence[JobRecord]) -> None:

@@ -18,7 +18,9 @@ def settle(rows: Rows, now: float, ids: IdSource, settlements: Sequence[Settleme
     """See `Jobs.settle`. Keys of the ended jobs are free for the follow-ups of the same batch (RULES H11g)."""
     current = {job.id: job for job in rows.jobs([each.job for each in settlements]) if job is not None}
     for settlement in settlements:
-        check_parents(rows, settlement.follow_ups, settlement.groups)
+        job = current.get(settlement.job)
+        if settlement.follow_ups and job is not None and accepts(job, settlement):
+            check_parents(rows, settlement.follow_ups, settlement.groups)
     answers: list[Answer] = []
     changes: list[Change] = []
     history: list[AttemptRecord] = []

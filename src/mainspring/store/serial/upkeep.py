@@ -66,8 +66,11 @@ def steady(rows: Rows, now: float, worker: str) -> bool:
 
 
 def silent(now: float) -> Lapsed:
-    """Liveness by beats: a worker that has not been heard of for longer than its lease time has lapsed."""
-    return lambda row: now - row.beat > row.worker.lease_time
+    """Liveness by beats: not heard of for longer than the lease time, or last heard of before the clock stepped back.
+
+    Whoever asks has been steady for a whole lease time, so the living have beaten by the present clock.
+    """
+    return lambda row: not 0 <= now - row.beat <= row.worker.lease_time
 
 
 def sweep(rows: Rows, now: float, ids: IdSource, worker: str, limit: int, lapsed: Lapsed | None) -> Swept:
