@@ -1,0 +1,219 @@
+"""What a running job knows about itself: the `Context` that a task gets as its first parameter, if it wants one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Final
+
+from mainspring.clock import moment
+from mainspring.codec import decode, encode
+from mainspring.errors import AppError
+from mainspring.model.record import JobRecord
+
+PROGRESS_LIMIT: Final = 16 * 1024
+"""Bytes that one `progress` may have."""
+
+Sink = Callable[[bytes], None]
+"""Takes encoded progress at once, where no beat carries it: in a child process."""
+
+
+class Surroundings:
+    """What all jobs of one worker share. `offset` turns times of the loop into those of the store."""
+
+    __slots__ = ("offset", "state", "stopping")
+
+    def __init__(self, state: object = None, offset: float = 0.0) -> None:
+        self.state = state
+        self.offset = offset
+        self.stopping = False
+
+
+DETACHED: Final = Surroundings()
+
+
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Puts the ids of a job on every record, beside what the caller puts there."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:  # Any: the signature that logging has
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+class Context:
+    """One attempt of one job, as the function that runs it sees it.
+
+    A task gets it as its first parameter when that is annotated `Context`; any other code finds it by
+    `Context.current()`. A task that is called directly, without a job, gets a detached one: attempt 1, fence 0.
+
+    Times are aware datetimes in UTC by the store's clock. `cancelled` becomes True when the job is cancelled, its
+    timeout has passed, or the worker's grace is over: an async function is cancelled as well, a sync one in a thread
+    must look at it. `stopping` becomes True at once when the worker begins to stop.
+
+    >>> ctx = Context.detached("mail.send")
+    >>> ctx.task, ctx.attempt, ctx.stopping
+    ('mail.send', 1, False)
+    """
+
+    __slots__ = ("_around", "_logger", "_sink", "_started", "cancelled", "job", "reported")
+
+    def __init__(
+        self,
+        job: JobRecord,
+        around: Surroundings = DETACHED,
+        started: float | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self.job: Final = job
+        """The job as it was claimed."""
+        self.cancelled = False
+        """Whether this attempt should end now. Safe to read from any thread."""
+        self.reported: bytes | None = None
+        """What `progress` was told last and no beat has carried yet, encoded."""
+        self._around = around
+        self._started = started
+        self._sink = sink
+        self._logger: JobLogger | None = None
+
+    @classmethod
+    def current(cls) -> Context:
+        """The Context of the job that runs here and now. Raises AppError outside of a job.
+
+        >>> with entered(Context.detached("a")):
+        ...     Context.current().task
+        'a'
+        """
+        context = CURRENT.get(None)
+        if context is None:
+            raise AppError(
+                "Context.current() was asked outside of a job; pass what is needed as an argument, or test with "
+                "Context.detached(name)"
+            )
+        return context
+
+    @classmethod
+    def detached(cls, task_name: str) -> Context:
+        """The Context of a task that is called directly: no job, no store, attempt 1, fence 0."""
+        now = round(time.time(), 6)
+        job = JobRecord(
+            id="detached", task=task_name, state="running", created=now, due=now, claimed=now, begun=now, attempt=1
+        )
+        return cls(job, DETACHED, now)
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.job.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.job.task
+
+    @property
+    def queue(self) -> str:
+        """The job's queue."""
+        return self.job.queue
+
+    @property
+    def attempt(self) -> int:
+        """Which run of the job this is, from 1."""
+        return self.job.attempt
+
+    @property
+    def fence(self) -> int:
+        """The lease of this attempt: a number that only grows over all attempts of the job, also when it is replayed.
+
+        Send it along to a system that remembers the highest it has seen, and an attempt that was thought dead can do
+        no harm there.
+        """
+        return self.job.lease
+
+    @property
+    def created(self) -> datetime:
+        """When the job was added."""
+        return moment(self.job.created)
+
+    @property
+    def due(self) -> datetime:
+        """When this attempt was to start at the earliest."""
+        return moment(self.job.due)
+
+    @property
+    def started(self) -> datetime:
+        """When this attempt started."""
+        return moment(self._start)
+
+    @property
+    def delay(self) -> float:
+        """Seconds between `due` and `started`: how long the job had to wait for a worker."""
+        return max(self._start - self.job.due, 0.0)
+
+    @property
+    def metadata(self) -> dict[str, object]:
+        """What was given as `metadata` when the job was added."""
+        return decode(self.job.metadata, dict[str, object], what="metadata") if self.job.metadata else {}
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The job's tags."""
+        return self.job.tags
+
+    @property
+    def correlation(self) -> str | None:
+        """The id that ties this job to others."""
+        return self.job.correlation
+
+    @property
+    def state(self) -> Any:  # what the app's lifespan yields is the user's own type
+        """What the app's lifespan has yielded; None without one."""
+        return self._around.state
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the worker is stopping: a long job should come to an end within the grace. Safe from any thread."""
+        return self._around.stopping
+
+    @property
+    def logger(self) -> JobLogger:
+        """A logger whose records carry `job_id`, `task` and `attempt`; its name is `mainspring.task.` + the task's."""
+        if self._logger is None:
+            ids: dict[str, object] = {"job_id": self.job.id, "task": self.job.task, "attempt": self.job.attempt}
+            self._logger = JobLogger(logging.getLogger(f"mainspring.task.{self.job.task}"), ids)
+        return self._logger
+
+    def progress(self, value: object) -> None:
+        """Say how far this attempt is, as any JSON value of at most 16 KiB. Cheap: the last one rides on the next beat.
+
+        Safe from any thread. Raises EncodingError or PayloadTooLarge.
+        """
+        data = encode(value, what="progress", limit=PROGRESS_LIMIT)
+        if self._sink is not None:
+            self._sink(data)
+        else:
+            self.reported = data
+
+    @property
+    def _start(self) -> float:
+        # A worker gives the time of its loop, and the offset makes it the store's; others give the store's.
+        if self._started is None:
+            return self.job.claimed or self.job.created
+        return round(self._started + self._around.offset, 6)
+
+
+CURRENT: Final[ContextVar[Context | None]] = ContextVar("mainspring_context", default=None)
+"""The Context of the job that runs here."""
+
+
+@contextmanager
+def entered(context: Context) -> Iterator[Context]:
+    """Makes it `Context.current()` while the block lasts."""
+    token = CURRENT.set(context)
+    try:
+        yield context
+    finally:
+        CURRENT.reset(token)

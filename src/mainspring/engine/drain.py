@@ -1,0 +1,149 @@
+"""Coming to an end: the ladder that a worker goes down when it stops, and waiting until all work is done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Final
+
+from mainspring.engine.context import Surroundings
+from mainspring.engine.drained import Stopped
+from mainspring.engine.fetch import Fetch
+from mainspring.engine.gate import Gate
+from mainspring.engine.running import Register
+from mainspring.engine.settler import Settler
+from mainspring.store.base import Filter, Store
+
+log = logging.getLogger("mainspring.engine")
+
+UNWIND: Final = 5.0
+"""Seconds that interrupted functions have at least to clean up, and settlements to be written."""
+
+RETRIED: Final = frozenset({"retry", "rescue", "release", "snooze"})
+"""Why a job can be scheduled that is work under way; a delay, a sleep or another round is not."""
+
+_PAGE: Final = 1000
+_PAUSES: Final = (0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+class Ladder:
+    """Stop claiming; hand the buffer back; let running jobs end; interrupt the rest; write; leave (DESIGN.md §6)."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        *,
+        grace: float,
+        around: Surroundings,
+        gate: Gate,
+        register: Register,
+        fetch: Fetch,
+        settler: Settler,
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._grace = grace
+        self._around = around
+        self._gate = gate
+        self._register = register
+        self._fetch = fetch
+        self._settler = settler
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """The grace is over: hand back now."""
+        self._hurry.set()
+
+    async def descend(self) -> Stopped:
+        """Go down. Returns what was left behind; never raises for a store that is down."""
+        self._around.stopping = True
+        self._gate.close()
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + self._grace
+        ended_before = self._settler.ended
+        handed_back = self._fetch.hand_back_all()
+        await self._until(self._register.wait_until_empty(self._grace))
+        interrupted = self._register.ids
+        self._register.end(interrupted, "shutdown")
+        if interrupted:
+            log.warning("stopping: %d jobs have not ended in time, and are interrupted", len(interrupted))
+            await self._register.wait_until_empty(UNWIND)
+        behind = len(self._register)
+        if behind:
+            log.error("stopping: %d functions have not returned, and are left behind", behind)
+        lost = await self._write(max(ends - loop.time(), UNWIND))
+        await self._leave()
+        finished = self._settler.ended - ended_before
+        back = handed_back + len(interrupted) - behind
+        report = Stopped(finished=finished, handed_back=back, lost=lost + self._settler.lost, left_behind=behind)
+        log.info("worker %s %s", self._worker, report)
+        return report
+
+    async def _until(self, waiting: Coroutine[object, object, bool]) -> None:
+        """Until it is done, or somebody is in a hurry."""
+        wait = asyncio.create_task(waiting)
+        hurry = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait({wait, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wait.cancel()
+            hurry.cancel()
+
+    async def _write(self, limit: float) -> int:
+        """Write what waits to be written; how many settlements could not be (RULES M13)."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._settler.flush()
+        lost = await self._settler.abandon()
+        if lost:
+            log.error("stopping: the store does not answer, %d settlements are lost; these jobs run again", lost)
+        return lost
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(UNWIND):
+                await self._store.leave(self._worker)
+        except Exception as error:  # noqa: BLE001  # the lease time ends it instead
+            log.warning("worker %s could not say that it leaves: %r", self._worker, error)
+
+
+async def idle(store: Store, *, known: Callable[[str, str], bool] | None = None, poll: float = 1.0) -> None:
+    """Return when no work is left: nothing ready, nothing running, nothing to come back after a failure.
+
+    Jobs that were added for later do not count, nor do those that sleep or repeat. `known(task, version)` says whose
+    ready jobs count; others would wait for a worker that knows them.
+    """
+    pause = 0
+    while await busy(store, known):
+        # A hint may be for anything and come often, so the reads keep a growing distance.
+        await asyncio.sleep(_PAUSES[pause])
+        await store.wait((), min(poll, 10 * _PAUSES[pause]))
+        pause = min(pause + 1, len(_PAUSES) - 1)
+
+
+async def busy(store: Store, known: Callable[[str, str], bool] | None = None) -> bool:
+    """Whether there is work that `idle` would wait for."""
+    scheduled = False
+    for count in await store.counts():
+        if not count.number:
+            continue
+        if count.state == "running":
+            return True
+        if count.state == "ready" and (known is None or known(count.task, count.version)):
+            return True
+        scheduled = scheduled or count.state == "scheduled"
+    return scheduled and await _comes_back(store)
+
+
+async def _comes_back(store: Store) -> bool:
+    cursor: str | None = None
+    while True:
+        page = await store.find(Filter(states=("scheduled",)), cursor=cursor, limit=_PAGE)
+        if any(job.reason in RETRIED for job in page.jobs):
+            return True
+        cursor = page.cursor
+        if cursor is None:
+            return False

@@ -1,0 +1,57 @@
+"""What the engine tells the hub: values, sent only when somebody listens. The store is the record (RULES M11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mainspring.engine.drained import Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """A worker of this process starts an attempt."""
+
+    job: str
+    task: str
+    queue: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """The store has accepted how an attempt ended: `kind` is that of the settlement, `ran` the seconds it took."""
+
+    job: str
+    kind: str
+    ran: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """An attempt of this process has lost its lease: another worker may run the job, its result is not taken."""
+
+    job: str
+    lease: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """A worker has joined."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped:
+    """A worker has left; `report` says what it left behind."""
+
+    worker: str
+    report: Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStalled:
+    """The loop of a worker has stood still for `seconds`. Told from the thread that watches it."""
+
+    worker: str
+    seconds: float

@@ -1,0 +1,212 @@
+"""Claiming: asks for work when there is room, and for nothing that is not asked for twice.
+
+A claim that ended without an answer is sent again under its number, and gets what it had been given (RULES C2). The
+worker's leases are compared with the store's between claims only, so that no claim is in flight meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from mainspring.engine.buffer import Buffer, Entry
+from mainspring.engine.context import Surroundings
+from mainspring.engine.gate import APART, Gate
+from mainspring.engine.leases import Leases
+from mainspring.engine.limits import Limits, Wish
+from mainspring.engine.patient import patiently
+from mainspring.engine.runner import Runners
+from mainspring.engine.running import Register
+from mainspring.engine.settler import Settler
+from mainspring.model.record import JobRecord
+from mainspring.store.base import Claim, Claimed, Store
+
+log = logging.getLogger("mainspring.engine")
+
+STALE: Final = 1.0
+"""Seconds after which a fast job that was fetched ahead, and has not been started, is handed back."""
+
+
+class Fetch:
+    """The loop that claims. `hint()` says that there may be work, `room()` that there may be room for it."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: str,
+        *,
+        poll: float,
+        limits: Limits,
+        buffer: Buffer,
+        register: Register,
+        gate: Gate,
+        runners: Runners,
+        settler: Settler,
+        leases: Leases,
+        mine: dict[str, int],
+        around: Surroundings,
+        beat: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._store = store
+        self._worker = worker
+        self._poll = poll
+        self._limits = limits
+        self._buffer = buffer
+        self._register = register
+        self._gate = gate
+        self._runners = runners
+        self._settler = settler
+        self._leases = leases
+        self._mine = mine
+        self._around = around
+        self._beat = beat
+        self._wake = asyncio.Event()
+        self._number = 0
+        self._more = True
+        self._limited = False
+        self._unlooked = True
+        self._looked = self._loop.time()
+        self._tidied = self._looked
+        self._suspects_asked = float("-inf")
+        self._compare = False
+
+    def hint(self) -> None:
+        """There may be something new to claim."""
+        self._more = self._unlooked = True
+        self._wake.set()
+
+    def room(self) -> None:
+        """There may be room for more."""
+        if self._limited:
+            self._more = True
+        if self._more:
+            self._wake.set()
+
+    def compare(self) -> None:
+        """Compare leases with the store soon: an answer did not come, or it is time to."""
+        self._compare = True
+        self._wake.set()
+
+    def pause(self, queues: Sequence[str]) -> None:
+        """Hand back what was fetched ahead from these queues."""
+        paused = set(queues)
+        if paused:
+            self._settler.hand_back(self._buffer.take(lambda entry: entry.job.queue in paused))
+
+    async def run(self) -> None:
+        """Until nothing may start any more."""
+        while not self._gate.closed:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._compare or self._gate.in_doubt:
+                await self._reconcile()
+            while await self._claim():  # noqa: ASYNC110  # nothing is waited for
+                # A store in memory answers without ever letting go of the loop; the others want their turn.
+                await asyncio.sleep(0)
+
+    async def run_hints(self) -> None:
+        """Wait for hints of the store; poll where none come."""
+        while True:
+            await self._store.wait(self._limits.queues, self._poll)
+            if self._loop.time() - self._tidied >= STALE:
+                self._hand_back_stale()
+            self.hint()
+
+    async def _claim(self) -> bool:
+        """Claim once, if there is room and may be work; whether to try again at once."""
+        gate = self._gate
+        if not self._more or self._settler.full or gate.closed or gate.in_doubt or gate.apart:
+            return False
+        wish = self._limits.wish(len(self._register), self._buffer.lanes())
+        if wish is None:
+            return await self._look(self._loop.time(), empty=not self._limits.queues)
+        self._more = False
+        began = self._loop.time()
+        claimed = await self._ask(wish)
+        now = self._loop.time()
+        self._around.offset = claimed.now - now
+        if claimed.jobs:
+            self._limits.claimed(now - began)
+            self._take(claimed.jobs, now)
+            self._more = True
+        self._limited = wish.limited or len(claimed.jobs) > 0
+        return await self._look(now, empty=not claimed.jobs) or self._more
+
+    async def _ask(self, wish: Wish) -> Claimed:
+        self._number += 1
+        request = Claim(self._worker, self._number, wish.lanes, wish.limit, self._suspects())
+        asked = False
+
+        async def ask() -> Claimed:
+            nonlocal request, asked
+            if asked:
+                request = request._replace(repeat=True)
+            asked = True
+            return await self._store.claim(request)
+
+        return await patiently(ask, "claim", unclear=self._note_unclear)
+
+    def _suspects(self) -> int:
+        """A suspect is best asked for when it can start at once; yet at least now and then, else it never could."""
+        now = self._loop.time()
+        if not self._gate.calm and now - self._suspects_asked < APART:
+            return 0
+        self._suspects_asked = now
+        return 1
+
+    def _take(self, jobs: Sequence[JobRecord], now: float) -> None:
+        entries: list[Entry] = []
+        lane_of = self._limits.lane
+        for job in jobs:
+            self._mine[job.id] = job.lease
+            entry = Entry(job, lane_of(job.queue, job.task, job.version), now)
+            if job.suspect:
+                self._gate.hold(entry)
+            else:
+                entries.append(entry)
+        if self._gate.cancelled:
+            self._gate.cancelled.difference_update(job.id for job in jobs)
+        self._buffer.push(entries)
+        self._runners.go()
+        if self._gate.closed:
+            self.hand_back_all()
+
+    async def _look(self, now: float, *, empty: bool) -> bool:
+        """Look for lanes that nobody told us of: after a hint that brought nothing, and once in a while.
+
+        Returns whether there are any.
+        """
+        if (empty and self._unlooked) or now - self._looked >= self._poll:
+            self._unlooked = False
+            self._looked = now
+            found = await patiently(self._store.lanes, "lanes")
+            if self._limits.learn_all(found):
+                self._more = True
+                return True
+        return False
+
+    def hand_back_all(self) -> int:
+        """Hand back everything that was claimed and has not been started; returns how many jobs that were."""
+        entries = [*self._buffer.take(lambda _: True), *self._gate.take_back()]
+        self._settler.hand_back(entries)
+        return len(entries)
+
+    def _note_unclear(self) -> None:
+        self._compare = True
+
+    async def _reconcile(self) -> None:
+        if self._gate.in_doubt:
+            await patiently(self._beat, "beat")
+        self._compare = False
+        await self._leases.compare()
+        if self._gate.in_doubt:
+            self._gate.open_after_doubt()
+
+    def _hand_back_stale(self) -> None:
+        """What was fetched ahead, and is stuck behind slower jobs, is somebody else's to run (RULES H8)."""
+        self._tidied = self._loop.time()
+        before = self._tidied - STALE
+        self._settler.hand_back(self._buffer.take(lambda entry: entry.came < before))

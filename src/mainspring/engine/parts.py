@@ -1,0 +1,285 @@
+"""The parts of one worker, wired: what claims, starts, settles, beats and sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mainspring.clock import Clock
+from mainspring.engine.attempt import Attempts, Processes
+from mainspring.engine.beat import Beats
+from mainspring.engine.buffer import Buffer
+from mainspring.engine.context import Surroundings
+from mainspring.engine.drain import Ladder
+from mainspring.engine.events import WorkerStalled
+from mainspring.engine.fetch import Fetch
+from mainspring.engine.gate import Gate
+from mainspring.engine.leases import Leases
+from mainspring.engine.limits import Limits
+from mainspring.engine.liveness import Liveness, in_virtual_time
+from mainspring.engine.patient import LOOP_RETRY, patiently
+from mainspring.engine.registry import Registry
+from mainspring.engine.runner import Runners
+from mainspring.engine.running import Register
+from mainspring.engine.settings import WorkerSettings
+from mainspring.engine.settler import Settler
+from mainspring.engine.threads import Threads
+from mainspring.engine.upkeep import Pruning, Sweeps
+from mainspring.engine.watchdog import Overdue, Watchdog
+from mainspring.events import Hub
+from mainspring.service import Service, Supervisor
+from mainspring.store.base import Store
+from mainspring.store.base import Worker as Joining
+
+log = logging.getLogger("mainspring.engine")
+
+COMPARED_EVERY = 60.0
+"""Seconds between two comparisons of leases when there is no other reason for one."""
+
+OVERDUE_EVERY = 1.0
+"""Seconds between two looks for jobs that go on after their timeout."""
+
+
+class Parts:
+    """Everything that a worker consists of, made in its running loop. `start` puts the loops under a supervisor."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: WorkerSettings,
+        *,
+        worker: str,
+        around: Surroundings,
+        hub: Hub,
+        clock: Clock,
+        processes: Processes | None,
+        random: Callable[[], float],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._store = store
+        self._settings = settings
+        self._around = around
+        self._hub = hub
+        self._clock = clock
+        self._random = random
+        self._worker = worker
+        self._watchdog: Watchdog | None = None
+        self._mine: dict[str, int] = {}
+        self.limits = Limits(registry, settings)
+        self._buffer = Buffer()
+        self.register = Register(loop)
+        self._threads = Threads(settings.concurrency)
+        self._liveness = Liveness(settings.lease_time, clock)
+        self._sweeps = Sweeps(
+            store,
+            worker,
+            features=store.features,
+            poll=settings.poll,
+            random=random,
+            on_ready=self._hint,
+        )
+        self._settler = self._make_settler()
+        self._gate = Gate(
+            register=self.register,
+            liveness=self._liveness,
+            full=self._full,
+            go=self._go,
+            doubt=self._compare,
+        )
+        self._runners = self._make_runners(Attempts(store, self._threads, processes))
+        self._beats = self._make_beats()
+        self._fetch = self._make_fetch()
+        self.ladder = Ladder(
+            store,
+            worker,
+            grace=settings.grace,
+            around=around,
+            gate=self._gate,
+            register=self.register,
+            fetch=self._fetch,
+            settler=self._settler,
+        )
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the loop stands still."""
+        return self._watchdog is not None and self._watchdog.stalled
+
+    async def join(self) -> None:
+        """Make the worker known to the store."""
+        now = await patiently(partial(self._store.join, self._joining()), "join")
+        self._around.offset = now - self._loop.time()
+
+    def start(self, supervisor: Supervisor) -> None:
+        """Start all loops, and the thread that watches them unless time is virtual (RULES H10)."""
+        settings = self._settings
+        overdue = Overdue(settings.stall_limit, self.register)
+        beat_every = settings.lease_time / 3
+        pruning = Pruning(self._store, settings.retention)
+        for service in (
+            Service("beat", self._beats.send, every=beat_every, retry=LOOP_RETRY),
+            Service("hints", self._fetch.run_hints, retry=LOOP_RETRY),
+            Service("sweep", self._sweeps.run, retry=LOOP_RETRY),
+            Service("prune", pruning.run, every=settings.prune_every, retry=LOOP_RETRY, delay=self._prune_delay()),
+            Service("compare", self._compare_again, every=COMPARED_EVERY, retry=LOOP_RETRY, delay=COMPARED_EVERY),
+            Service("overdue", overdue.look, every=OVERDUE_EVERY, retry=LOOP_RETRY),
+            Service("fetch", self._fetch.run, retry=LOOP_RETRY),
+        ):
+            supervisor.add(service)
+        self._fetch.hint()
+        if not in_virtual_time(self._loop):
+            self._watchdog = self._make_watchdog()
+            self._watchdog.start()
+
+    def notice(self, queue: str, task: str, version: str, due: float | None) -> None:
+        """A job was added in this process."""
+        self.limits.learn(queue, task, version)
+        if due is None:
+            self._fetch.hint()
+        else:
+            self._sweeps.due_in(max(due - self._loop.time() - self._around.offset, 0.0))
+
+    def close(self) -> None:
+        """Let go of threads and timers."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self._threads.close()
+        self.register.close()
+
+    # The parts know of each other by these.
+
+    def _hint(self) -> None:
+        self._fetch.hint()
+
+    def _room(self) -> None:
+        self._fetch.room()
+
+    def _compare(self) -> None:
+        self._fetch.compare()
+
+    async def _compare_again(self) -> None:
+        self._fetch.compare()
+
+    def _go(self) -> None:
+        self._runners.go()
+
+    def _full(self) -> bool:
+        return self._settler.full
+
+    def _written(self) -> None:
+        """Settlements were written: what waited for that may go on."""
+        self._runners.go()
+        self._fetch.room()
+
+    def _stalled(self) -> bool:
+        return self.stalled
+
+    def _tell_stalled(self, seconds: float) -> None:
+        self._hub.emit(WorkerStalled(self._worker, seconds))
+
+    def _prune_delay(self) -> float:
+        """Workers that start together do not prune together."""
+        return self._random() * self._settings.prune_every
+
+    def _told(self, cancel: Sequence[str], paused: Sequence[str]) -> None:
+        """What a beat brought."""
+        if cancel:
+            self.register.end(cancel, "cancel")
+            self._gate.cancel(cancel, self._buffer)
+        self._fetch.pause(paused)
+
+    def _joining(self) -> Joining:
+        settings = self._settings
+        host = socket.gethostname()
+        name = settings.name or f"{host}:{os.getpid()}"
+        return Joining(self._worker, name, host, os.getpid(), settings.queues or (), settings.lease_time)
+
+    def _doing(self) -> str:
+        """What holds the loop, as far as that is known; asked by the watching thread."""
+        context = self._runners.current
+        return "no job" if context is None else f"or after job {context.job.id} of {context.job.task}"
+
+    def _stall_limit(self) -> float | None:
+        """No less than the longest timeout among the running jobs."""
+        limit = self._settings.stall_limit
+        return None if limit is None else max(limit, self.register.longest_timeout())
+
+    def _make_settler(self) -> Settler:
+        return Settler(
+            self._store,
+            leases=self._mine,
+            around=self._around,
+            hub=self._hub,
+            now=self._loop.time,
+            random=self._random,
+            on_due=self._sweeps.due_in,
+            on_room=self._written,
+            unclear=self._compare,
+        )
+
+    def _make_runners(self, attempts: Attempts) -> Runners:
+        return Runners(
+            buffer=self._buffer,
+            register=self.register,
+            gate=self._gate,
+            attempts=attempts,
+            settler=self._settler,
+            around=self._around,
+            hub=self._hub,
+            concurrency=self._settings.concurrency,
+            on_room=self._room,
+        )
+
+    def _make_beats(self) -> Beats:
+        return Beats(
+            self._store,
+            self._joining(),
+            register=self.register,
+            liveness=self._liveness,
+            around=self._around,
+            now=self._loop.time,
+            stalled=self._stalled,
+            told=self._told,
+            forgotten=self._compare,
+        )
+
+    def _make_fetch(self) -> Fetch:
+        leases = Leases(
+            self._store,
+            self._worker,
+            mine=self._mine,
+            buffer=self._buffer,
+            register=self.register,
+            gate=self._gate,
+            settler=self._settler,
+            hub=self._hub,
+        )
+        return Fetch(
+            self._store,
+            self._worker,
+            poll=self._settings.poll,
+            limits=self.limits,
+            buffer=self._buffer,
+            register=self.register,
+            gate=self._gate,
+            runners=self._runners,
+            settler=self._settler,
+            leases=leases,
+            mine=self._mine,
+            around=self._around,
+            beat=self._beats.send,
+        )
+
+    def _make_watchdog(self) -> Watchdog:
+        return Watchdog(
+            self._settings.stall_warn,
+            self._stall_limit,
+            on_stall=self._tell_stalled,
+            doing=self._doing,
+        )

@@ -1,0 +1,180 @@
+"""Writing down how attempts ended: collected, sent in batches, answered; never an error in a task's face."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from mainspring.engine.attempt import policy_of
+from mainspring.engine.buffer import Entry
+from mainspring.engine.context import Context, Surroundings
+from mainspring.engine.events import JobEnded, LeaseLost
+from mainspring.engine.gather import Gather
+from mainspring.engine.outcomes import failure_of
+from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable
+from mainspring.events import Hub
+from mainspring.model.conclude import Outcome, Released, conclude
+from mainspring.model.record import Answer, JobRecord, Settlement
+from mainspring.retries.backoff import exponential, jittered
+from mainspring.retries.policy import Retry
+from mainspring.store.base import Jobs
+
+log = logging.getLogger("mainspring.engine")
+
+WAITING_LIMIT: Final = 10_000
+"""Settlements that may wait for a store that is down, before nothing starts any more (RULES M13)."""
+
+SPREAD: Final = 1.0
+"""Seconds over which jobs that a stopping worker interrupts come back."""
+
+SETTLE_RETRY: Final = Retry(
+    on=(StoreUnavailable, StoreFull), attempts=None, backoff=jittered(exponential(0.1, cap=5))
+)
+
+_COMES_AGAIN: Final = frozenset({"retry", "repeat", "snooze", "sleep", "release"})
+
+
+class Settler:
+    """Takes outcomes without waiting, and sends them as settlements.
+
+    `leases` are those the worker believes to have; an answered settlement removes its own. `on_due` hears in how many
+    seconds a job comes again, `on_room` that settlements were written, `unclear` that an answer did not come.
+    """
+
+    def __init__(
+        self,
+        store: Jobs,
+        *,
+        leases: dict[str, int],
+        around: Surroundings,
+        hub: Hub,
+        now: Callable[[], float],
+        random: Callable[[], float],
+        on_due: Callable[[float], None],
+        on_room: Callable[[], None],
+        unclear: Callable[[], None],
+    ) -> None:
+        self._leases = leases
+        self._around = around
+        self._hub = hub
+        self._now = now
+        self._random = random
+        self._on_due = on_due
+        self._on_room = on_room
+        self._gather: Gather[Settlement, Answer] = Gather(
+            store.settle,
+            what="settle",
+            retry=SETTLE_RETRY,
+            answered=self._answered,
+            refused=self._refused,
+            unclear=unclear,
+        )
+        self.put = self._gather.put
+        self.flush = self._gather.flush
+        self.abandon = self._gather.abandon
+        self.ended = 0
+        """Attempts whose end was answered, those that come again left out."""
+        self.lost = 0
+        """Settlements that were given up."""
+
+    def __len__(self) -> int:
+        return len(self._gather)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many settlements wait that nothing more should start."""
+        return len(self._gather) >= WAITING_LIMIT
+
+    def settle(self, context: Context, entry: Entry, outcome: Outcome, ran: float | None) -> None:
+        """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
+        job = context.job
+        elapsed = 0.0 if job.begun is None else max(self._now() + self._around.offset - job.begun, 0.0)
+        if isinstance(outcome, Released) and ran is not None and not outcome.after:
+            outcome = Released(self._random() * SPREAD)
+        try:
+            policy = policy_of(entry.lane.plan, job)
+            settlement = conclude(job, outcome, policy, elapsed=elapsed, ran=ran, random=self._random)
+        except Exception as error:  # a predicate or backoff of the user's own
+            log.exception("job %s of %s: its retry policy failed, so it ends dead", job.id, job.task)
+            reason = "its retry policy failed"
+            settlement = Settlement(
+                job=job.id, lease=job.lease, kind="dead", ran=ran, error=failure_of(error), reason=reason
+            )
+        if settlement.error is not None:
+            tell_failure(job, settlement)
+        self.put(settlement)
+
+    def hand_back(self, entries: Sequence[Entry]) -> None:
+        """Release jobs that were never started; they are ready for others at once."""
+        for entry in entries:
+            self.put(Settlement(job=entry.job.id, lease=entry.job.lease, kind="release"))
+
+    def _answered(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
+        leases = self._leases
+        soonest: float | None = None
+        for settlement in settlements:
+            if leases.get(settlement.job) == settlement.lease:
+                del leases[settlement.job]
+            if settlement.kind in _COMES_AGAIN:
+                soonest = settlement.after if soonest is None else min(soonest, settlement.after)
+            else:
+                self.ended += 1
+        if soonest is not None:
+            self._on_due(soonest)
+        if answers.count("accepted") != len(answers):
+            self._tell_lost(settlements, answers)
+        if self._hub.wanted(JobEnded):
+            for settlement, answer in zip(settlements, answers, strict=True):
+                if answer == "accepted":
+                    self._hub.emit(JobEnded(settlement.job, settlement.kind, settlement.ran))
+        self._on_room()
+
+    def _tell_lost(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
+        for settlement, answer in zip(settlements, answers, strict=True):
+            if answer == "accepted" or settlement.kind == "release":
+                continue
+            log.warning(
+                "job %s: the lease of an attempt was lost, its %s is not taken (%s)",
+                settlement.job, settlement.kind, answer,
+            )  # fmt: skip
+            if self._hub.wanted(LeaseLost):
+                self._hub.emit(LeaseLost(settlement.job, settlement.lease))
+
+    def _refused(self, settlement: Settlement, error: Exception) -> None:
+        """The store takes this one not, for its content: the job ends dead with that error (RULES C10)."""
+        if isinstance(error, StoreClosed) or settlement.reason == REFUSED:
+            self.lost += 1
+            log.error("job %s: how its attempt ended could not be written; it runs again: %r", settlement.job, error)
+            return
+        log.error("job %s: the store refused its settlement, so it ends dead: %r", settlement.job, error)
+        dead = Settlement(
+            job=settlement.job,
+            lease=settlement.lease,
+            kind="dead",
+            ran=settlement.ran,
+            error=failure_of(error),
+            reason=REFUSED,
+        )
+        self.put(dead)
+
+
+REFUSED: Final = "the store refused what its attempt said"
+
+
+def tell_failure(job: JobRecord, settlement: Settlement) -> None:
+    """One line about a failed attempt; its payload is never part of it."""
+    failure = settlement.error
+    assert failure is not None
+    extra = {"job_id": job.id, "task": job.task, "attempt": job.attempt}
+    if settlement.kind == "retry":
+        log.warning(
+            "job %s of %s: attempt %d failed, next in %.3g s: %s: %s",
+            job.id, job.task, job.attempt, settlement.after, failure.type, failure.message, extra=extra,
+        )  # fmt: skip
+    else:
+        log.error(
+            "job %s of %s: attempt %d failed, %s (%s): %s: %s",
+            job.id, job.task, job.attempt, settlement.kind, settlement.reason, failure.type, failure.message,
+            extra=extra,
+        )  # fmt: skip

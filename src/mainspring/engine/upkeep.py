@@ -1,0 +1,96 @@
+"""The bounded work that every worker does for all: sweeping when something falls due, pruning now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from mainspring.engine.patient import patiently
+from mainspring.store.base import Features, Upkeep
+
+log = logging.getLogger("mainspring.engine")
+
+JITTER: Final = 0.005
+"""Seconds by which sweeps of several workers are spread."""
+
+LOCKS_WATCHED: Final = 0.1
+"""Seconds between looks at other workers where the store knows at once that one has died."""
+
+PRUNE_LIMIT: Final = 1000
+
+
+class Sweeps:
+    """Sweeps, and sleeps until the store's next due time; `due_in` wakes it for something earlier (RULES M2).
+
+    `on_ready` is called when a sweep made jobs ready. `poll` bounds the sleep: others may add what is due earlier.
+    """
+
+    def __init__(
+        self,
+        store: Upkeep,
+        worker: str,
+        *,
+        features: Features,
+        poll: float,
+        random: Callable[[], float],
+        on_ready: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._store = store
+        self._worker = worker
+        self._longest = min(poll, LOCKS_WATCHED) if features.wake == "poll" else poll
+        self._random = random
+        self._on_ready = on_ready
+        self._wake = asyncio.Event()
+        self._next = float("inf")
+
+    def due_in(self, seconds: float) -> None:
+        """Something of this process falls due so many seconds from now."""
+        at = self._loop.time() + seconds
+        if at < self._next:
+            self._next = at
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Sweep for ever."""
+        while True:
+            self._next = float("inf")
+            swept = await patiently(partial(self._store.sweep, self._worker), "sweep")
+            if swept.promoted or swept.woken or swept.rescued:
+                self._on_ready()
+            if swept.rescued:
+                log.warning("rescued %d jobs of workers that died", swept.rescued)
+            if swept.more:
+                await asyncio.sleep(0)
+                continue
+            now = self._loop.time()
+            if swept.next_due is not None:
+                due_in = max(swept.next_due - swept.now, 0.0) + self._random() * JITTER
+                self._next = min(self._next, now + due_in)
+            await self._sleep(now + self._longest)
+
+    async def _sleep(self, longest: float) -> None:
+        """Until `_next`, which may come nearer meanwhile, or the longest time that is allowed."""
+        while True:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(min(self._next, longest)):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+
+class Pruning:
+    """Removes ended jobs whose retention is over."""
+
+    def __init__(self, store: Upkeep, retention: Mapping[str, float]) -> None:
+        self._store = store
+        self._retention = dict(retention)
+
+    async def run(self) -> None:
+        """Remove what there is to remove now, a bounded batch at a time."""
+        while await self._store.prune(self._retention, PRUNE_LIMIT) >= PRUNE_LIMIT:  # noqa: ASYNC110  # nothing is waited for
+            await asyncio.sleep(0)

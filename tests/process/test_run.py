@@ -1,0 +1,289 @@
+"""`mainspring run` with real processes and signals on SQLite (RULES C6, C7, C8; API.md D49)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainspring.app.app import App
+from mainspring.model.record import JobRecord
+from tests.process.running import Run, Shop, lives, wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="`mainspring run` starts processes as POSIX has them"),
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def enqueue(shop: Shop, task: str, **arguments: object) -> str:
+    async def add() -> str:
+        async with App(shop.url) as app:
+            return (await app.remote(task).enqueue(**arguments)).id
+
+    return asyncio.run(add())
+
+
+def record(shop: Shop, job: str) -> JobRecord:
+    async def read() -> JobRecord:
+        async with App(shop.url) as app:
+            return await (await app.jobs.get(job)).refresh()
+
+    return asyncio.run(read())
+
+
+def until_state(shop: Shop, job: str, state: str) -> JobRecord:
+    wait_until(lambda: record(shop, job).state == state, 20.0, f"{job} is {record(shop, job)}, not {state}")
+    return record(shop, job)
+
+
+# --- the dead are replaced ------------------------------------------------------------------------
+
+
+def test_C8_a_killed_worker_is_replaced_and_its_job_runs_again(shop: Shop) -> None:
+    with shop.run("--processes", "2") as run:
+        run.until_up(2)
+        job = enqueue(shop, "mark", name="a", seconds=1.5)
+        ((_, _, pid),) = shop.until(1, "a", "begin")
+        os.kill(int(pid), signal.SIGKILL)
+        again = shop.until(2, "a", "begin")
+        assert again[1][2] != pid
+        run.until_up(3)
+        shop.until(1, "a", "end")
+        run.until_said("was killed by SIGKILL; jobs it had started: 1")
+        assert until_state(shop, job, "completed").rescues == 1
+        run.signal(signal.SIGTERM)
+        assert run.code() == 0
+
+
+def test_C6_a_job_that_kills_its_worker_ends_dead_and_others_do_not(shop: Shop) -> None:
+    with shop.run() as run:
+        run.until_up(1)
+        poison = enqueue(shop, "die", name="poison")
+        innocent = [enqueue(shop, "mark", name=f"n{number}", seconds=0.1) for number in range(5)]
+        assert until_state(shop, poison, "dead").crashes == 3
+        assert [until_state(shop, job, "completed").crashes for job in innocent] == [0] * 5
+        assert 3 <= len(shop.lines("poison", "begin")) <= 4
+        assert run.process.poll() is None
+
+
+def test_C8_workers_stop_by_themselves_when_the_parent_is_killed(shop: Shop) -> None:
+    with shop.run("--processes", "2", "--grace", "0.5") as run:
+        workers = run.until_up(2)
+        job = enqueue(shop, "mark", name="a", seconds=60)
+        shop.until(1, "a", "begin")
+        run.process.kill()
+        wait_until(lambda: not any(lives(pid) for pid in workers), 20.0, f"{workers} go on without their parent")
+        handed_back = until_state(shop, job, "ready")
+        assert (handed_back.attempt, handed_back.rescues) == (0, 0)
+
+
+def test_C7_a_stopped_worker_is_killed_after_the_stall_limit(shop: Shop) -> None:
+    with shop.run("--stall-limit", "2") as run:
+        run.until_up(1)
+        job = enqueue(shop, "mark", name="a", seconds=3)
+        ((_, _, pid),) = shop.until(1, "a", "begin")
+        os.kill(int(pid), signal.SIGSTOP)
+        run.until_said("has stood still for 2 s")
+        run.until_up(2)
+        shop.until(2, "a", "begin")
+        assert until_state(shop, job, "completed").rescues == 1
+
+
+def test_C7_a_blocked_loop_is_ended_and_its_job_is_a_suspect(shop: Shop) -> None:
+    with shop.run("--stall-limit", "2") as run:
+        run.until_up(1)
+        job = enqueue(shop, "block", name="a", seconds=60)
+        shop.until(1, "a", "begin")
+        run.until_up(2)
+        shop.until(2, "a", "begin")
+        assert record(shop, job).suspect
+
+
+def test_a_stop_of_the_parent_itself_kills_nobody(shop: Shop) -> None:
+    with shop.run("--stall-limit", "1") as run:
+        (worker,) = run.until_up(1)
+        run.signal(signal.SIGSTOP)
+        stopped_for(run, 2.5)
+        run.signal(signal.SIGCONT)
+        stopped_for(run, 1.5)
+        assert run.workers() == [worker]
+        assert lives(worker)
+
+
+def stopped_for(run: Run, seconds: float) -> None:
+    """Lets real time pass: what must not happen has no event to wait for."""
+    with pytest.raises(AssertionError):
+        run.until_said("has stood still", within=seconds)
+
+
+# --- stopping -------------------------------------------------------------------------------------
+
+
+def test_the_first_signal_lets_running_jobs_end(shop: Shop) -> None:
+    with shop.run("--processes", "2") as run:
+        run.until_up(2)
+        job = enqueue(shop, "mark", name="a", seconds=1)
+        shop.until(1, "a", "begin")
+        run.signal(signal.SIGTERM)
+        assert run.code() == 0
+        assert len(shop.lines("a", "end")) == 1
+        assert record(shop, job).state == "completed"
+        assert "1 finished, 0 handed back" in run.text()
+
+
+def test_jobs_that_outlast_the_grace_are_handed_back(shop: Shop) -> None:
+    with shop.run("--grace", "0.3") as run:
+        run.until_up(1)
+        job = enqueue(shop, "mark", name="a", seconds=60)
+        shop.until(1, "a", "begin")
+        run.signal(signal.SIGINT)
+        assert run.code() == 0
+        back = record(shop, job)
+        assert (back.state in {"ready", "scheduled"}, back.attempt) == (True, 0)
+        assert "1 handed back" in run.text()
+
+
+def test_the_second_signal_hands_back_now(shop: Shop) -> None:
+    with shop.run("--grace", "60") as run:
+        run.until_up(1)
+        job = enqueue(shop, "mark", name="a", seconds=60)
+        shop.until(1, "a", "begin")
+        run.signal(signal.SIGTERM)
+        run.until_said("SIGTERM: stopping")
+        run.signal(signal.SIGTERM)
+        assert run.code(15) == 0
+        assert record(shop, job).attempt == 0
+
+
+def test_the_third_signal_kills_and_the_jobs_are_rescued(shop: Shop) -> None:
+    with shop.run("--grace", "60", "--stall-limit", "0") as run:
+        run.until_up(1)
+        job = enqueue(shop, "block", name="a", seconds=60)
+        shop.until(1, "a", "begin")
+        for said in ("SIGTERM: stopping", "SIGTERM again", "SIGTERM once more"):
+            run.signal(signal.SIGTERM)
+            run.until(lambda said=said: said in run.text() or run.process.poll() is not None, 10)  # type: ignore[misc]  # mypy knows no lambda with a default
+        assert run.code(15) == 1
+        rescued = record(shop, job)
+        assert (rescued.state, rescued.rescues, rescued.suspect) == ("ready", 1, True)
+
+
+def test_a_signal_to_the_whole_group_counts_once(shop: Shop) -> None:
+    """As Ctrl-C in a terminal, or a service manager that signals every process."""
+    with shop.run("--grace", "30") as run:
+        (worker,) = run.until_up(1)
+        enqueue(shop, "mark", name="a", seconds=1)
+        shop.until(1, "a", "begin")
+        run.signal(signal.SIGTERM)
+        os.kill(worker, signal.SIGTERM)
+        assert run.code() == 0
+        assert len(shop.lines("a", "end")) == 1
+
+
+def test_a_worker_that_was_asked_to_stop_by_somebody_else_is_replaced(shop: Shop) -> None:
+    with shop.run() as run:
+        (worker,) = run.until_up(1)
+        os.kill(worker, signal.SIGTERM)
+        assert run.until_up(2)[1] != worker
+
+
+# --- other ways to run ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_drain_works_everything_and_ends(shop: Shop, processes: str) -> None:
+    jobs = [enqueue(shop, "mark", name=f"n{number}") for number in range(10)]
+    with shop.run("--drain", "--processes", processes) as run:
+        assert run.code() == 0
+    assert [record(shop, job).state for job in jobs] == ["completed"] * 10
+    assert len(shop.lines()) == 20
+
+
+def test_only_the_named_queues_are_worked(shop: Shop) -> None:
+    async def add() -> None:
+        async with App(shop.url) as app:
+            await app.remote("mark").options(queue="other").enqueue(name="other")
+            await app.remote("mark").options(queue="mail").enqueue(name="mail")
+
+    asyncio.run(add())
+    with shop.run("--queues", "mail, more") as run:
+        run.until_up(1)
+        shop.until(1, "mail", "end")
+        assert shop.lines("other") == []
+
+
+def test_reload_runs_the_new_code(shop: Shop) -> None:
+    with shop.run("--reload", "--log-level", "debug") as run:
+        run.until_up(1)
+        file = shop.folder / "shop.py"
+        text = file.read_text(encoding="utf-8")
+        file.write_text("syntax error here", encoding="utf-8")
+        run.until_said("cannot start: the app could not be imported")
+        file.write_text(text.replace('write(name, "begin"', 'write(name, "newly begun"'), encoding="utf-8")
+        run.until_up(2)
+        enqueue(shop, "mark", name="a")
+        shop.until(1, "a", "newly", "begun")
+
+
+def test_json_logs_are_one_object_a_line(shop: Shop) -> None:
+    enqueue(shop, "mark", name="secret-name")
+    with shop.run("--drain", "--log-format", "json", "--log-level", "debug") as run:
+        assert run.code() == 0
+    said = [json.loads(line) for line in run.text().splitlines()]
+    assert any("is up" in each["message"] for each in said)
+    assert all({"ts", "level", "logger", "message"} <= each.keys() for each in said)
+    assert "secret-name" not in run.text()
+
+
+# --- what cannot be run ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("shpo:app", "there is no module 'shpo'"),
+        ("shop:ap", "did you mean shop:app?"),
+        ("shop.py", "package.module:name"),
+    ],
+)
+def test_a_wrong_place_is_answered_without_a_traceback(shop: Shop, app: str, said: str) -> None:
+    with shop.run(app=app) as run:
+        assert run.code() == 2
+        assert said in run.text()
+        assert "Traceback" not in run.text()
+        assert len(run.text().splitlines()) == 1
+
+
+def test_an_error_in_the_users_module_shows_where(shop: Shop) -> None:
+    (shop.folder / "broken.py").write_text("import shop\n1 / 0\n", encoding="utf-8")
+    with shop.run(app="broken:app") as run:
+        assert run.code() == 2
+        assert 'broken.py", line 2' in run.text()
+        assert "ZeroDivisionError" in run.text()
+
+
+def test_several_processes_need_a_store_that_can_be_shared(shop: Shop) -> None:
+    (shop.folder / "inside.py").write_text("from mainspring import App\napp = App('memory://')\n", encoding="utf-8")
+    with shop.run("--processes", "2", app="inside:app") as run:
+        assert run.code() == 2
+        assert "memory of one process" in run.text()
+        assert "Traceback" not in run.text()
+
+
+def test_a_store_that_cannot_be_opened_is_named(shop: Shop) -> None:
+    (shop.folder / "nourl.py").write_text("from mainspring import App\napp = App('redis://x')\n", encoding="utf-8")
+    with shop.run(app="nourl:app") as run:
+        assert run.code() == 2
+        assert "names no store" in run.text()
+        assert "Traceback" not in run.text()
