@@ -9,6 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mainspring.app.app import App
+    from mainspring.app.bound import Accepts, BoundTask, chain, group
+    from mainspring.app.definitions import Tasks
+    from mainspring.app.job import Job
+    from mainspring.app.options import TaskDefaults, TaskOptions
+    from mainspring.app.tasks import AsyncTask, SyncTask, Task
+    from mainspring.engine.context import Context
     from mainspring.errors import (
         CancelJob,
         GiveUp,
@@ -41,10 +48,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRANSIENT",
+    "Accepts",
+    "App",
+    "AsyncTask",
     "Backoff",
+    "BoundTask",
     "CancelJob",
+    "Context",
     "ErrorSet",
     "GiveUp",
+    "Job",
     "JobCancelled",
     "JobExpired",
     "JobFailed",
@@ -59,9 +72,16 @@ __all__ = [
     "Service",
     "Snooze",
     "Supervisor",
+    "SyncTask",
+    "Task",
+    "TaskDefaults",
+    "TaskOptions",
+    "Tasks",
     "attempts_of",
+    "chain",
     "constant",
     "exponential",
+    "group",
     "jittered",
     "linear",
     "retry",
@@ -71,6 +91,27 @@ __all__ = [
 _HOME = {
     name: module
     for module, names in {
+        "mainspring.app.app": (
+            "App",
+        ),
+        "mainspring.app.bound": (
+            "Accepts", "BoundTask", "chain", "group",
+        ),
+        "mainspring.app.definitions": (
+            "Tasks",
+        ),
+        "mainspring.app.job": (
+            "Job",
+        ),
+        "mainspring.app.options": (
+            "TaskDefaults", "TaskOptions",
+        ),
+        "mainspring.app.tasks": (
+            "AsyncTask", "SyncTask", "Task",
+        ),
+        "mainspring.engine.context": (
+            "Context",
+        ),
         "mainspring.errors": (
             "CancelJob", "GiveUp", "JobCancelled", "JobExpired", "JobFailed", "JobNotFound", "MainspringError",
             "RetriesExhausted", "RetryLater", "RetryTimeout", "Snooze",

@@ -47,10 +47,15 @@ Node = One | Chain | Fan
 
 
 class Flow(NamedTuple):
-    """What one add stores: the jobs in an order in which each follows what it waits on; the last is the flow's."""
+    """What one add stores: the jobs, each behind what it waits on, and the groups."""
 
     jobs: tuple[NewJob, ...]
     groups: tuple[NewGroup, ...] = ()
+
+    @property
+    def last(self) -> NewJob:
+        """The job whose result is the flow's."""
+        return self.jobs[-1]
 
 
 def compile_flow(node: Node, make_id: Callable[[], str]) -> Flow:

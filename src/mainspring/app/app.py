@@ -1,0 +1,326 @@
+"""`App`: tasks, a store, and the ways to enqueue, run and look at jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from msgspec.structs import replace as replace_struct
+
+from mainspring.app.bound import BoundTask
+from mainspring.app.connection import Connection
+from mainspring.app.definitions import Definitions, Tasks
+from mainspring.app.job import Job, enqueued
+from mainspring.app.jobs import JobsFace
+from mainspring.app.options import Settings, checked_retry, duration
+from mainspring.app.queues import QueuesFace
+from mainspring.app.sync import AppSync
+from mainspring.app.tasks import Home, Task, anything, inherited
+from mainspring.clock import Clock, Duration
+from mainspring.engine.arguments import Parameters
+from mainspring.engine.registry import Registered, Registry
+from mainspring.errors import InvalidOption, TaskDefinitionError, TaskNotFound
+from mainspring.events import Hub
+from mainspring.ids import IdSource, new_id
+from mainspring.model.flow import Flow
+from mainspring.retries.policy import Retry
+from mainspring.service import Service
+from mainspring.store.base import Store
+
+if TYPE_CHECKING:
+    from mainspring.engine.settings import WorkerSettings
+    from mainspring.engine.worker import Worker
+
+R = TypeVar("R")
+
+CHUNK_JOBS = 1000
+CHUNK_BYTES = 1 << 20
+
+ServiceFunction = TypeVar("ServiceFunction", bound=Callable[[], Any])
+
+
+class App(Definitions):
+    """Tasks and a store: what a program enqueues with, and what a worker runs.
+
+    `url`: where the jobs are kept (`sqlite:///work.db`, `memory://`); default: the environment's MAINSPRING_URL.
+    `retry`: the policy of tasks that have none; without it their errors are not retried. `lifespan`: an async context
+    manager function that gets the app; what it yields is `ctx.state`, once for each worker process. `store`, `clock`,
+    `ids`: given by tests.
+
+    An app belongs to the event loop that opened it: by its first use, by `async with app:` (enqueues only) or by
+    `async with app.running():` (works jobs as well). From other loops and threads it is reached by `.sync`. It may be
+    opened again after it was closed, by `async with`.
+
+    >>> import asyncio
+    >>> app = App("memory://")
+    >>> @app.task(name="square")
+    ... async def square(n: int) -> int:
+    ...     return n * n
+    >>> async def main() -> int:
+    ...     async with app.running():
+    ...         job = await square.enqueue(4)
+    ...         return await job.result(timeout=10)
+    >>> asyncio.run(main())
+    16
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        retry: Retry | None = None,
+        lifespan: Callable[[App], AbstractAsyncContextManager[object]] | None = None,
+        store: Store | None = None,
+        clock: Clock | None = None,
+        ids: IdSource = new_id,
+    ) -> None:
+        self._connection = Connection(url, store=store, clock=clock, ids=ids)
+        super().__init__(Home(self._connection))
+        self._retry = None if retry is None else checked_retry(retry)
+        self._lifespan = lifespan
+        self._services: list[Service] = []
+        self._registry = Registry()
+        self._known: dict[str, Task[..., object]] = {}
+
+    # --- what it knows
+
+    def include(self, tasks: Tasks, /) -> None:
+        """Take the tasks of a `Tasks`, those that are defined later, too. Raises TaskDefinitionError for a taken name."""
+        tasks.included(self._connection, self._defined)
+
+    def remote(self, name: str) -> Task[..., object]:
+        """A task whose code is elsewhere, by its name; its arguments are given by keyword, and checked there.
+
+        await app.remote("billing.invoice").options(queue="billing").enqueue(order_id=7)
+        """
+        return Task(name, Parameters(anything, task=name), self._home, Settings())
+
+    def service(
+        self,
+        *,
+        name: str | None = None,
+        every: Duration | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        delay: Duration = 0.0,
+    ) -> Callable[[ServiceFunction], ServiceFunction]:
+        """Run an async function beside every worker of this app, one per process; see `Service` for the options.
+
+        @app.service(every=30)
+        async def refresh_rates() -> None: ...
+        """
+
+        def decorate(fn: ServiceFunction) -> ServiceFunction:
+            called = name or f"{fn.__module__}.{fn.__qualname__}"
+            if any(each.name == called for each in self._services):
+                raise InvalidOption(f"there is a service {called!r} already; give one of them another name=")
+            self._services.append(Service(called, fn, every=every, retry=retry, timeout=timeout, delay=delay))
+            return fn
+
+        return decorate
+
+    # --- jobs
+
+    async def enqueue(self, work: BoundTask[R], /) -> Job[R]:
+        """Store the job of a bound task, or all jobs of a chain as one step; returns the (last) job's handle.
+
+        Raises as `Task.enqueue`, and InvalidOption for a group without a job that takes its results.
+        """
+        flow = self._compiled(work)
+        opened = await self._connection.opened()
+        if flow.groups or len(flow.jobs) > 1:
+            added = (await opened.enqueue_flows([flow]))[0]
+        else:
+            added = await opened.enqueue(flow.last)
+        return enqueued(self._connection, flow.last, added, work.returns)
+
+    async def enqueue_many(self, work: Iterable[BoundTask[R]], /) -> list[Job[R]]:
+        """Store many, and return their handles in order. Takes a generator, of which at most 1,000 jobs are held.
+
+        Each batch of up to 1,000 jobs or 1 MiB of arguments is stored whole or not at all; when one is refused, those
+        before it are stored and the others are not. A flow is never divided.
+
+            await app.enqueue_many(send_email.bind(address) for address in addresses)
+        """
+        opened = await self._connection.opened()
+        handles: list[Job[R]] = []
+        for chunk in chunks((each, self._compiled(each)) for each in work):
+            answers = await opened.enqueue_flows([flow for _, flow in chunk])
+            for (each, flow), added in zip(chunk, answers, strict=True):
+                handles.append(enqueued(self._connection, flow.last, added, each.returns))
+        return handles
+
+    async def idle(self) -> None:
+        """Wait until nothing is due: no job of this app's tasks is ready or running, or will be without a new cause.
+
+        Jobs that are scheduled for later by a delay do not count; those that wait for a retry do. Somebody must work:
+        `app.running()` here, or workers elsewhere.
+        """
+        from mainspring.engine.drain import idle  # noqa: PLC0415  # a producer needs no engine
+
+        await idle((await self._connection.opened()).store, known=self._knows)
+
+    @property
+    def jobs(self) -> JobsFace:
+        """Looking at jobs; cancel, replay, reschedule, delete."""
+        return JobsFace(self._connection, self._returns)
+
+    @property
+    def queues(self) -> QueuesFace:
+        """Pausing and counting queues."""
+        return QueuesFace(self._connection)
+
+    @property
+    def sync(self) -> AppSync:
+        """The same verbs for blocking code, in any thread."""
+        return AppSync(self, self._connection)
+
+    # --- opening and working
+
+    def running(
+        self,
+        *,
+        concurrency: int = 10,
+        queues: Sequence[str] | None = None,
+        grace: Duration = 30.0,
+        lease_time: Duration = 30.0,
+        poll: Duration = 1.0,
+        retention: Mapping[str, float] | None = None,
+        name: str = "",
+    ) -> AbstractAsyncContextManager[Worker]:
+        """Work jobs while the block lasts: `async with app.running(concurrency=50, queues=["mail"]): …`.
+
+        Opens the app, enters its lifespan, starts a worker and the app's services. At the end running jobs have
+        `grace` seconds to end; then they are cancelled and handed back without losing an attempt.
+
+        `concurrency`: jobs at once. `queues`: default all. `lease_time`: how long this process may be silent before
+        others take over its jobs. `poll`: how long new work of other processes may lie unseen. `retention`: seconds
+        for which ended jobs are kept, by state. Raises InvalidOption, TaskDefinitionError for a task whose annotations
+        cannot be resolved, and as `async with app:` does.
+        """
+        from mainspring.engine.settings import DEFAULT_RETENTION, WorkerSettings  # noqa: PLC0415  # as above
+
+        return self.working(
+            WorkerSettings(
+                concurrency=concurrency,
+                queues=None if queues is None else tuple(queues),
+                grace=duration("grace", grace),
+                lease_time=duration("lease_time", lease_time, above_zero=True),
+                poll=duration("poll", poll, above_zero=True),
+                name=name,
+                retention=DEFAULT_RETENTION if retention is None else retention,
+            )
+        )
+
+    def working(self, settings: WorkerSettings) -> AbstractAsyncContextManager[Worker]:
+        """`running`, with every setting of a worker."""
+        from mainspring.app.running import working  # noqa: PLC0415  # a producer needs no engine
+
+        lifespan = self._lifespan
+        return working(
+            self._connection,
+            self._registry,
+            settings,
+            lifespan=None if lifespan is None else lambda: lifespan(self),
+            services=tuple(self._services),
+        )
+
+    async def __aenter__(self) -> Self:
+        """Open the app: its store is reached, and brought up to date. Raises StoreUrlError, StoreError, WrongLoop."""
+        await self._connection.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.leave()
+
+    async def close(self) -> None:
+        """Close the app: what was enqueued is written. Closing twice is fine."""
+        await self._connection.close()
+
+    async def store(self) -> Store:
+        """The open store, for tools; opens it at the first use."""
+        return (await self._connection.opened()).store
+
+    # --- what tools read
+
+    @property
+    def url(self) -> str | None:
+        """The URL of the store: as given, else from the environment."""
+        return self._connection.url
+
+    @property
+    def connection(self) -> Connection:
+        """The way to the store."""
+        return self._connection
+
+    @property
+    def registry(self) -> Registry:
+        """The tasks that a worker of this app knows."""
+        return self._registry
+
+    @property
+    def events(self) -> Hub:
+        """The hub that tells what happens in this process."""
+        return self._connection.hub
+
+    @property
+    def lifespan(self) -> Callable[[App], AbstractAsyncContextManager[object]] | None:
+        """The context manager function that was given, if one was."""
+        return self._lifespan
+
+    def _defined(self, task: Task[..., object]) -> None:
+        if task.name in self._known:
+            raise TaskDefinitionError(f"there is a task {task.name!r} in this app already; give one another name=")
+        self._registry.add(self._with_default(task.registered))
+        self._known[task.name] = task
+
+    def _with_default(self, registered: Registered) -> Registered:
+        return registered if registered.retry is not None else replace(registered, retry=self._retry)
+
+    def _returns(self, task: str) -> Parameters | None:
+        known = self._known.get(task)
+        return None if known is None else known.returns
+
+    def _knows(self, task: str, version: str) -> bool:
+        try:
+            self._registry.get(task, version)
+        except TaskNotFound:
+            return False
+        return True
+
+    def _compiled(self, work: BoundTask[R]) -> Flow:
+        """The jobs to store, with what they have of the job that enqueues them."""
+        if not isinstance(work, BoundTask):
+            raise InvalidOption(f"{work!r} is no bound task; give it its arguments: task.bind(…)")
+        flow = work.compile(self._connection.ids)
+        more = inherited()
+        if not more:
+            return flow
+        jobs = (
+            replace_struct(job, **{**more, "correlation": job.correlation or more["correlation"]}) for job in flow.jobs
+        )
+        return Flow(tuple(jobs), flow.groups)
+
+
+Compiled = tuple[BoundTask[R], Flow]
+
+
+def chunks(work: Iterable[Compiled[R]]) -> Iterator[list[Compiled[R]]]:
+    """The flows in batches of at most 1,000 jobs and 1 MiB, unless one alone is more."""
+    chunk: list[Compiled[R]] = []
+    jobs = weight = 0
+    for bound, flow in work:
+        more = sum(len(job.payload) for job in flow.jobs)
+        if chunk and (jobs + len(flow.jobs) > CHUNK_JOBS or weight + more > CHUNK_BYTES):
+            yield chunk
+            chunk, jobs, weight = [], 0, 0
+        chunk.append((bound, flow))
+        jobs += len(flow.jobs)
+        weight += more
+    if chunk:
+        yield chunk

@@ -1,0 +1,275 @@
+"""Defining tasks: the decorator, task objects, and `Tasks`, which are defined apart from the app."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, get_args, overload
+
+from mainspring.app.connection import Connection
+from mainspring.app.options import (
+    Settings,
+    TaskDefaults,
+    checked_retry,
+    key,
+    optional_duration,
+    positive,
+)
+from mainspring.app.tasks import AsyncTask, Home, SyncTask, Task
+from mainspring.engine.annotations import annotation_of, signature_of
+from mainspring.engine.arguments import Parameters
+from mainspring.engine.context import Context
+from mainspring.engine.registry import Registered
+from mainspring.errors import InvalidOption, TaskDefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+Register = Callable[[Task[..., object]], None]
+"""Makes a task known to an app."""
+
+
+class TaskDecorator(Protocol):
+    """What `@app.task(…)` with options returns: takes a function, gives back a task with the same parameters."""
+
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]  # a function that takes ctx fits the next one, too: first match wins
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]  # an async function is a function that returns a coroutine, too
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Context, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class TaskObject(Protocol[P, R_co]):
+    """An object that can be a task: it has `run(ctx, …)`, and may have `options`, a dict as `@app.task(…)` takes."""
+
+    async def run(self, ctx: Context, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """One attempt."""
+        ...
+
+
+class Definitions:
+    """Tasks by name, and the ways to define one: what `App` and `Tasks` have in common."""
+
+    def __init__(self, home: Home, prefix: str = "") -> None:
+        self._home = home
+        self._prefix = prefix
+        self._tasks: dict[str, Task[..., object]] = {}
+
+    @overload
+    def task(self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]  # as above
+    @overload
+    def task(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]  # as above
+    @overload
+    def task(self, fn: Callable[Concatenate[Context, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, *, name: str | None = None, **defaults: Unpack[TaskDefaults]) -> TaskDecorator: ...
+    def task(self, *functions: Callable[..., object], name: str | None = None, **defaults: Any) -> Any:
+        """Make a function a task, which stays a function: `@app.task`, or `@app.task(name=…, …)`.
+
+        An async function runs on the loop, any other in a thread, or in a child process with `process=True`. A first
+        parameter annotated `Context` is given by the worker; the others are the arguments of its jobs. The name is
+        stored with every job, so renaming a task leaves its jobs behind; default: module and qualified name.
+        Without `retry=` an error ends the job `dead`, where it can be replayed. See `TaskDefaults` for the rest.
+
+        Raises TaskDefinitionError for what cannot be a task, with what to change; InvalidOption.
+
+            @app.task(retry=Retry(on=OSError, attempts=5), timeout=30)
+            async def send_email(ctx: Context, to: str, subject: str = "Hi") -> int: ...
+        """
+        if functions:
+            return self._define(functions[0], name, {})
+
+        def decorate(fn: Callable[..., object], /) -> Task[..., object]:
+            return self._define(fn, name, defaults)
+
+        return decorate
+
+    def add_task(
+        self, obj: TaskObject[P, R], /, *, name: str | None = None, **defaults: Unpack[TaskDefaults]
+    ) -> AsyncTask[P, R]:
+        """Make an object with `run(ctx, …)` a task; its name is that of its class. Raises as `task`.
+
+        mail = app.add_task(Mailer(smtp))      # class Mailer: async def run(self, ctx: Context, to: str) -> bytes
+        """
+        run: object = getattr(obj, "run", None)
+        if not callable(run):
+            raise TaskDefinitionError(f"{obj!r} cannot be a task: it has no run(ctx, …)")
+        own: object = getattr(obj, "options", {})
+        if not isinstance(own, Mapping):
+            raise InvalidOption(f"options of {type(obj).__qualname__} is a dict as @app.task(…) takes, not {own!r}")
+        kind = type(obj)
+        merged: dict[str, object] = {**cast("Mapping[str, object]", own), **defaults}
+        task = self._define(run, name or self._default_name(kind.__module__, kind.__qualname__), merged)
+        return cast("AsyncTask[P, R]", task)
+
+    def _define(self, fn: Callable[..., object], name: str | None, defaults: Mapping[str, Any]) -> Task[..., object]:
+        check_function(fn)
+        full = self._prefix + name if name else self._default_name(fn.__module__, _qualname(fn))
+        key("the name of a task", full)
+        if full in self._tasks:
+            raise TaskDefinitionError(f"there is a task {full!r} already; give one of them another name=")
+        registered = make_registered(fn, full, defaults)
+        settings = default_settings(registered, defaults)
+        task: Task[..., object]
+        if registered.mode == "async":
+            task = AsyncTask(full, registered.parameters, self._home, settings, registered)
+        else:
+            task = SyncTask(full, registered.parameters, self._home, settings, registered)
+        self._tasks[full] = task
+        self._defined(task)
+        return task
+
+    def _default_name(self, module: str, qualname: str) -> str:
+        if self._prefix:
+            return self._prefix + qualname
+        if module == "__main__":
+            raise TaskDefinitionError(
+                f"{qualname} is defined in the script itself, whose name differs between the script and a worker that "
+                f'imports it; give it a name: @app.task(name="{qualname}")'
+            )
+        return f"{module}.{qualname}"
+
+    def _defined(self, task: Task[..., object]) -> None:
+        """A task was added."""
+
+
+class Tasks(Definitions):
+    """Tasks that are defined apart from an app, which includes them: `app.include(tasks)`.
+
+    So a module of tasks need not import the app, and an app factory can make many apps. Names are `prefix` + the
+    function's name, or + `name=`; without a prefix as in `App.task`.
+
+        tasks = Tasks(prefix="mail.")
+
+        @tasks.task
+        async def send(to: str) -> None: ...          # the task "mail.send"
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        super().__init__(Home(), prefix)
+        self._registers: list[weakref.WeakMethod[Register]] = []
+
+    def included(self, connection: Connection, register: Register) -> None:
+        """An app takes these tasks, and those that are defined later; told by `app.include`."""
+        for task in self:
+            register(task)
+        self._home.include(connection)
+        self._registers.append(weakref.WeakMethod(register))
+
+    def _defined(self, task: Task[..., object]) -> None:
+        for each in self._registers:
+            register = each()
+            if register is not None:
+                register(task)
+
+    def __iter__(self) -> Iterator[Task[..., object]]:
+        """The tasks, in the order of their definition."""
+        return iter(self._tasks.values())
+
+
+def check_function(fn: object) -> None:
+    """Raise TaskDefinitionError for what cannot be a task, with what to change."""
+    if isinstance(fn, Task):
+        raise TaskDefinitionError(f"{fn!r} is a task already; to have it in an app, use Tasks and app.include(tasks)")
+    if inspect.isclass(fn):
+        raise TaskDefinitionError(
+            f"the class {fn.__qualname__} cannot be a task; give app.add_task({fn.__name__}(…)) an object of it"
+        )
+    if isinstance(fn, staticmethod | classmethod):
+        raise TaskDefinitionError("@app.task goes under @staticmethod and @classmethod, directly on the function")
+    if not callable(fn):
+        raise TaskDefinitionError(f"{fn!r} cannot be a task: it is not callable")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TaskDefinitionError(f"{_qualname(fn)} is a generator, whose values nobody would take; return a list")
+
+
+def make_registered(fn: Callable[..., object], name: str, defaults: Mapping[str, Any]) -> Registered:
+    """The task as the engine sees it. Raises TaskDefinitionError and InvalidOption."""
+    unknown = defaults.keys() - TaskDefaults.__annotations__.keys()
+    if unknown:
+        known = ", ".join(["name", *TaskDefaults.__annotations__])
+        raise InvalidOption(f"a task has no option {min(unknown)!r}; there are: {known}")
+    is_async = is_async_function(fn)
+    process = bool(defaults.get("process", False))
+    if process and is_async:
+        raise TaskDefinitionError(f"task {name!r}: process=True is for plain functions; an async one runs on the loop")
+    context = takes_context(fn, name)
+    retry = defaults.get("retry")
+    return Registered(
+        name=name,
+        fn=fn,
+        mode="process" if process else "async" if is_async else "sync",
+        parameters=Parameters(fn, task=name, takes_context=context),
+        takes_context=context,
+        queue=key("queue", defaults.get("queue", "default")),
+        priority=Settings().changed({"priority": defaults.get("priority", 0)}).job["priority"],
+        retry=None if retry is None else checked_retry(retry),
+        timeout=optional_duration("timeout", defaults.get("timeout")),
+        concurrency=positive("concurrency", defaults.get("concurrency")),
+        store_result=bool(defaults.get("store_result", True)),
+    )
+
+
+def default_settings(registered: Registered, defaults: Mapping[str, Any]) -> Settings:
+    """What every job of the task gets, unless its options say otherwise."""
+    job: dict[str, object] = {}
+    if registered.queue != "default":
+        job["queue"] = registered.queue
+    if registered.priority:
+        job["priority"] = registered.priority
+    said = {name: defaults[name] for name in ("expires", "tags") if defaults.get(name) is not None}
+    return Settings(job={**job, **Settings().changed(said).job})
+
+
+def is_async_function(fn: Callable[..., object]) -> bool:
+    """Whether calling it makes a coroutine."""
+    while isinstance(fn, functools.partial):
+        fn = cast("Callable[..., object]", fn.func)
+    called = getattr(type(fn), "__call__", None)  # noqa: B004  # not whether, but what
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(called)
+
+
+def takes_context(fn: Callable[..., object], task: str) -> bool:
+    """Whether the first parameter is the Context. Raises TaskDefinitionError for one anywhere else (API.md D3)."""
+    first = True
+    found = False
+    for each in signature_of(fn).parameters.values():
+        if is_context(fn, each.name, each.annotation, task):
+            if not first or each.kind not in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}:
+                raise TaskDefinitionError(
+                    f"task {task!r}: parameter {each.name!r} is annotated Context, but only the first parameter can be "
+                    "the Context: move ctx first, or ask Context.current()"
+                )
+            found = True
+        first = False
+    return found
+
+
+def is_context(fn: Callable[..., object], name: str, annotation: object, task: str) -> bool:
+    """Whether an annotation means our Context; by its text, where it cannot be resolved yet (TYPE_CHECKING)."""
+    if annotation is inspect.Parameter.empty:
+        return False
+    text: object = getattr(annotation, "__forward_arg__", annotation)
+    if isinstance(text, str) and "Context" not in text:
+        return False
+    try:
+        kind: Any = annotation_of(fn, name, annotation, task)
+    except TaskDefinitionError:
+        return isinstance(text, str) and text.strip().rpartition(".")[2] == "Context"
+    return kind is Context or Context in get_args(kind)
+
+
+def _qualname(fn: object) -> str:
+    while isinstance(fn, functools.partial):
+        fn = cast("object", fn.func)
+    name: str = getattr(fn, "__qualname__", "") or type(fn).__qualname__
+    return name

@@ -1,0 +1,72 @@
+"""Working jobs in this process: the app's lifespan, a worker, and the app's services, up while a block lasts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from mainspring.app.connection import Connection, Opened
+from mainspring.clock import SystemClock
+from mainspring.engine.processes import ProcessPool
+from mainspring.engine.registry import Registry
+from mainspring.engine.settings import WorkerSettings
+from mainspring.engine.worker import Worker
+from mainspring.model.record import NewJob
+from mainspring.service import Service, Supervisor
+
+Lifespan = Callable[[], AbstractAsyncContextManager[object]]
+"""Makes what a worker process shares among its jobs."""
+
+
+@asynccontextmanager
+async def working(
+    connection: Connection,
+    registry: Registry,
+    settings: WorkerSettings,
+    *,
+    lifespan: Lifespan | None,
+    services: Sequence[Service],
+) -> AsyncGenerator[Worker]:
+    """Open the store, enter the lifespan, start the worker, then the services; all ends in the reverse order."""
+    async with AsyncExitStack() as stack:
+        opened = await connection.enter()
+        stack.push_async_callback(connection.leave)
+        state = None if lifespan is None else await stack.enter_async_context(lifespan())
+        processes: ProcessPool | None = None
+        if any(task.mode == "process" for task in registry):
+            processes = ProcessPool(min(settings.concurrency, os.cpu_count() or 1))
+            stack.push_async_callback(processes.aclose)
+        worker = Worker(
+            opened.store,
+            registry,
+            settings,
+            state=state,
+            hub=connection.hub,
+            clock=connection.clock,
+            ids=connection.ids,
+            processes=processes,
+        )
+        async with worker:
+            notice_of(worker, opened, connection)
+            try:
+                async with AsyncExitStack() as up:
+                    if services:
+                        supervisor = await up.enter_async_context(Supervisor())
+                        for service in services:
+                            supervisor.add(service)
+                    yield worker
+            finally:
+                opened.notice = None
+
+
+def notice_of(worker: Worker, opened: Opened, connection: Connection) -> None:
+    """Tell the worker of jobs that this process adds, so that it need not look."""
+    clock = connection.clock or SystemClock()
+
+    def notice(new: NewJob) -> None:
+        if new.waits_on is None:
+            due = clock.now() + new.delay if new.delay > 0 else new.run_at
+            worker.notice(new.queue, new.task, new.version, due)
+
+    opened.notice = notice

@@ -1,0 +1,53 @@
+"""`app.sync`: the verbs of an app for blocking code, in any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from mainspring.app.bound import BoundTask
+from mainspring.app.job import Job
+
+if TYPE_CHECKING:
+    from mainspring.app.app import App
+    from mainspring.app.connection import Connection
+
+R = TypeVar("R")
+
+
+class AppSync:
+    """The verbs of an app, blocking. `with app.sync:` opens the app, and closes it at the end.
+
+    Calls go to the loop that has the app open, from any other thread; when it is not open, to one loop in a thread of
+    our own, which opens it at the first call. Inside that very loop they raise AppError: await the verb instead.
+    """
+
+    def __init__(self, app: App, connection: Connection) -> None:
+        self._app = app
+        self._connection = connection
+
+    def enqueue(self, work: BoundTask[R], /) -> Job[R]:
+        """See `App.enqueue`."""
+        return self._connection.call(lambda: self._app.enqueue(work))
+
+    def enqueue_many(self, work: Iterable[BoundTask[R]], /) -> list[Job[R]]:
+        """See `App.enqueue_many`."""
+        return self._connection.call(lambda: self._app.enqueue_many(work))
+
+    def idle(self) -> None:
+        """See `App.idle`."""
+        self._connection.call(self._app.idle)
+
+    def close(self) -> None:
+        """See `App.close`."""
+        self._connection.call(self._app.close)
+
+    def __enter__(self) -> Self:
+        self._connection.call(self._connection.enter)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.call(self._connection.leave)

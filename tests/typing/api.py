@@ -1,0 +1,284 @@
+"""The face of Mainspring for type checkers: what is accepted, what is inferred, and what must be refused.
+
+Never run. mypy --strict and pyright check it; an error that is expected stands behind an ignore with its code, and
+both fail when it does not occur. The lines follow the snippets that the face was decided on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+from mainspring import (
+    TRANSIENT,
+    App,
+    BoundTask,
+    Context,
+    Job,
+    Retry,
+    Rule,
+    Service,
+    Supervisor,
+    SyncTask,
+    Task,
+    Tasks,
+    chain,
+    exponential,
+    group,
+    retry,
+    retrying,
+)
+
+# --- 1 retry: alone, no app, no store
+
+
+@dataclass
+class Row:
+    id: int
+
+
+@retry(on=OSError, attempts=5, give_up_after=30)
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@retry(Retry(Rule(TRANSIENT, attempts=8), Rule((KeyError, ValueError), attempts=2), give_up_after=120))
+def load(path: str) -> Row:
+    return Row(len(path))
+
+
+async def retries() -> None:
+    assert_type(await fetch("https://example.com"), bytes)
+    assert_type(load("a"), Row)
+    load(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for attempt in retrying(on=OSError):
+        with attempt:
+            load("a")
+    async for attempt in retrying(on=OSError):
+        with attempt:
+            await fetch("a")
+    assert_type(await retry(on=OSError)(fetch)("a"), bytes)
+    Retry(on=OSError, backoff=exponential(1, cap=30), attempts=None)
+    Retry(on=OSError, atempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+# --- 2 service: alone
+
+
+async def poll() -> None: ...
+
+
+async def services() -> None:
+    async with Supervisor() as sup:
+        sup.add(Service("poll", poll, every=30, retry=Retry(on=TRANSIENT, attempts=None)))
+        await sup.run_until_signal()
+
+
+# --- 3 task
+
+
+class Smtp:
+    async def send(self, to: str, subject: str) -> int:
+        return len(to) + len(subject)
+
+
+@asynccontextmanager
+async def resources(app: App) -> AsyncGenerator[Smtp]:
+    yield Smtp()
+
+
+app = App("sqlite:///work.db", lifespan=resources, retry=Retry(on=TRANSIENT))
+
+
+@app.task(retry=Retry(on=OSError, attempts=5), timeout=30)
+async def send_email(ctx: Context, to: str, subject: str = "Hi") -> int:
+    sent: int = await ctx.state.send(to, subject)
+    return sent
+
+
+@app.task
+async def plain(n: int) -> str:
+    return str(n)
+
+
+@app.task
+async def with_context(ctx: Context, n: int) -> str:
+    return str(n + ctx.attempt)
+
+
+@app.task(process=True)
+def thumbnail(path: str) -> list[str]:
+    return [path]
+
+
+@app.task
+def threaded(ctx: Context, path: str) -> float:
+    return len(path) / ctx.attempt
+
+
+class Mailer:
+    options = {"queue": "mail"}
+
+    async def run(self, ctx: Context, to: str, *, copies: int = 1) -> bytes:
+        return to.encode() * copies
+
+    async def send(self, to: str) -> bool:
+        return bool(to)
+
+
+mail = app.add_task(Mailer())
+method = app.task(Mailer().send)
+apart = Tasks(prefix="apart.")
+
+
+@apart.task
+async def ping(host: str) -> float:
+    return float(len(host))
+
+
+@apart.task(name="pong", queue="net")
+def pong(host: str) -> int:
+    return len(host)
+
+
+app.include(apart)
+
+
+async def tasks() -> None:
+    # Each is a task with the parameters of its function, the Context left out.
+    as_task: Task[..., int] = send_email
+    coroutine: Coroutine[Any, Any, int] = send_email("a@example.com")
+    assert_type(await send_email("a@example.com", subject="Hi"), int)
+    assert_type(await plain(1), str)
+    assert_type(await with_context(1), str)
+    assert_type(thumbnail("a.png"), list[str])
+    assert_type(threaded("a"), float)
+    assert_type(await mail("a", copies=2), bytes)
+    assert_type(await method("a"), bool)
+    assert_type(await ping("a"), float)
+    assert_type(pong("a"), int)
+    taken: Callable[[str], list[str]] = thumbnail
+    sync: SyncTask[[str], list[str]] = thumbnail
+    send_email(1)  # type: ignore[arg-type, unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+    send_email()  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue]
+    thumbnail(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    mail("a", copy=2)  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue]
+    app.task(name=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    app.task(retries=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    print(as_task, taken, sync, await coroutine)
+
+
+# --- 4 enqueue with options
+
+
+async def enqueue(addresses: list[str], when: datetime) -> None:
+    job = await send_email.enqueue("a@example.com", subject="Welcome")
+    assert_type(job, Job[int])
+    assert_type(await job.result(timeout=10), int)
+    wide: Job[object] = job
+    delayed = await send_email.options(
+        delay=60, unique="welcome:42", unique_for="ever", priority=5, expires=timedelta(hours=1), tags=["a"]
+    ).enqueue("a@example.com")
+    assert_type(delayed, Job[int])
+    await send_email.options(run_at=when, queue="mail", timeout=5, retry=Retry(on=OSError), metadata={"a": 1}).enqueue("a")
+    await send_email.enqueue("a", subjct="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await send_email.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await send_email.enqueue(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await send_email.options(dely=60).enqueue("a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportUnknownMemberType]
+    await send_email.options(delay="60").enqueue("a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    send_email.enqueue("a")  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    assert_type(await app.remote("billing.invoice").options(queue="b").enqueue(order_id=7), Job[object])
+    assert_type(await app.enqueue_many(send_email.bind(a) for a in addresses), list[Job[int]])
+    assert_type(await app.enqueue(send_email.bind("a", "b")), Job[int])
+    assert_type(send_email.bind("a"), BoundTask[int])
+    send_email.bind(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.enqueue(send_email)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await (await app.jobs.get("id")).result(), object)
+    print(wide)
+
+
+# --- 5 chain, group
+
+
+@dataclass
+class Order:
+    id: int
+
+
+@dataclass
+class Charge:
+    order: int
+    cents: int
+
+
+@app.task
+async def validate(order: Order) -> Order:
+    return order
+
+
+@app.task
+async def charge(order: Order, cents: int = 0) -> Charge:
+    return Charge(order.id, cents)
+
+
+@app.task
+async def ship(ctx: Context, charge: Charge) -> None:
+    print(ctx.attempt, charge)
+
+
+@app.task
+async def count(path: str) -> int:
+    return len(path)
+
+
+@app.task
+def total(xs: list[int]) -> float:
+    return sum(xs)
+
+
+@app.task
+async def two(order: Order, other: Order) -> None: ...
+
+
+async def flows(order: Order, files: list[str]) -> None:
+    assert_type(await app.enqueue(chain(validate.bind(order), charge, ship)), Job[None])
+    assert_type(chain(validate.bind(order), charge), BoundTask[Charge])
+    assert_type(group(count.bind("a"), count.bind("b")), BoundTask[list[int]])
+    assert_type(await app.enqueue(chain(group(*(count.bind(f) for f in files)), total)), Job[float])
+    assert_type(chain(validate.bind(order), count.bind("a")), BoundTask[int])  # a bound task gets nothing passed
+    assert_type(chain(validate.bind(order), charge, count.bind("a"), plain), BoundTask[str])
+    chain(validate.bind(order), ship, charge)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    chain(validate.bind(order), two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    chain(validate, charge)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    group(count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# --- 11 blocking code
+
+
+def blocking(order: Order) -> None:
+    job = send_email.options(delay=1).sync.enqueue("a")
+    assert_type(job, Job[int])
+    assert_type(job.sync.result(timeout=10), int)
+    send_email.sync.enqueue(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(app.sync.enqueue(chain(validate.bind(order), charge)), Job[Charge])
+    assert_type(app.jobs.sync.find(states=["dead"]).jobs, list[Job[object]])
+    app.jobs.sync.find(states=["ded"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    app.queues.sync.pause("mail")
+
+
+# --- 12 workers
+
+
+async def workers() -> None:
+    async with app:
+        await plain.enqueue(1)
+    async with app.running(concurrency=50, queues=["mail"], grace=timedelta(seconds=5)):
+        await app.idle()
+
+
+@app.service(every=30)
+async def refresh() -> None: ...
