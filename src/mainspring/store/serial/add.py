@@ -22,7 +22,7 @@ def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: S
     _add_groups(rows, groups)
     answers: list[Added] = []
     records: dict[str, JobRecord] = {}
-    failed: list[JobRecord] = []
+    failed: list[str] = []
     for new in jobs:
         holder = None
         if new.id in there or new.id in records:
@@ -39,11 +39,11 @@ def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: S
         if record.unique is not None:
             rows.take_key(record.unique, KeyHolder(record.id, record.unique_until))
         if looks == "failed":
-            failed.append(record)
+            failed.append(new.id)
         answers.append(Added(new.id, True))
     _insert(rows, records)
     if failed:
-        apply(rows, now, ids, [(job, cancelled(job, now, PARENT_FAILED)) for job in failed])
+        apply(rows, now, ids, [(records[each], cancelled(records[each], now, PARENT_FAILED)) for each in failed])
     return answers
 
 

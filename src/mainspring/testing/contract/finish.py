@@ -144,6 +144,15 @@ class FinishContract:
         assert (await harness.store.counts())[0].number == 1
         assert len(await harness.store.counts()) == 1
 
+    async def test_C5_a_follow_up_belongs_to_the_root_of_its_job(self, harness: StoreHarness) -> None:
+        """WFL-015, and M8: it is kept as long as the whole is alive."""
+        d = Driver(harness)
+        root = await d.add()
+        job = await d.add(root=root, parent=root, hooks=hooks(), trace="00-aa-bb-01", correlation="c")
+        await d.end(job, "dead")
+        [hook] = await d.tasked("on_dead")
+        assert (hook.root, hook.parent, hook.trace, hook.correlation) == (root, job, "00-aa-bb-01", "c")
+
     async def test_C5_an_end_that_is_told_again_runs_its_hooks_once(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         job = await d.start(await d.add(hooks=hooks()))

@@ -221,6 +221,14 @@ class AddContract:
         await harness.store.add([first, second, third])
         assert await d.states(first.id, second.id, third.id) == ["ready", "waiting", "waiting"]
 
+    async def test_D30_a_chain_behind_a_failed_job_is_cancelled_whole(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        first = await d.bring("cancelled")
+        second = d.new(waits_on=first.id)
+        third = d.new(waits_on=second.id)
+        await harness.store.add([second, third])
+        assert await d.states(second.id, third.id) == ["cancelled", "cancelled"]
+
     async def test_all_or_none(self, harness: StoreHarness) -> None:
         """A job that waits on nothing would wait for ever, so the whole batch is refused."""
         d = Driver(harness)

@@ -212,6 +212,13 @@ class SuspectsContract:
         assert sum(job.suspect for job in got) == 1
         assert {job.id for job in got if not job.suspect} == set(plain)
 
+    async def test_C6_a_suspect_counts_against_the_cap_of_its_lane(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        await d.suspects(1, "t")
+        await d.add("t")
+        assert len(await d.claim(lane("t", 1), suspects=1)) == 1
+        assert len(await d.claim(lane("t"), suspects=1, limit=1)) == 1
+
     async def test_C6_only_the_suspect_is_charged(self, harness: StoreHarness) -> None:
         """The innocents beside it are neither charged nor suspected."""
         d = Driver(harness)

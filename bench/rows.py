@@ -1,0 +1,45 @@
+"""The registry: which rows there are, and how a selection of them is found and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench import drain, enqueue, latency, retry
+from bench.measurement import Measurement, Row, Run
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    *drain.MEASUREMENTS,
+    *enqueue.MEASUREMENTS,
+    *latency.MEASUREMENTS,
+    *retry.MEASUREMENTS,
+)
+NAMES: tuple[str, ...] = tuple(name for measurement in MEASUREMENTS for name in measurement.names)
+
+
+class UnknownRow(LookupError):
+    """No row has this name or begins with it."""
+
+
+def select(asked: Sequence[str]) -> list[str]:
+    """The rows with these names, or that begin with them, in the order of the table; all when nothing is asked.
+
+    A prefix ends at a dot: `latency.cross` is one, `lat` is none. Raises UnknownRow.
+
+    >>> select(["retry.fails2", "drain.memory"])
+    ['drain.memory', 'retry.fails2.sync', 'retry.fails2.async']
+    """
+    for name in asked:
+        if not any(_belongs(row, name) for row in NAMES):
+            raise UnknownRow(f"no row is called {name} or begins with it; there are: {', '.join(NAMES)}")
+    return [row for row in NAMES if not asked or any(_belongs(row, name) for name in asked)]
+
+
+def measure(names: Sequence[str], run: Run) -> Iterator[list[Row]]:
+    """Measure what is needed for these rows, and nothing else."""
+    for measurement in MEASUREMENTS:
+        if wanted := set(measurement.names) & set(names):
+            yield [row for row in measurement.measure(run) if row.name in wanted]
+
+
+def _belongs(row: str, asked: str) -> bool:
+    return row == asked or row.startswith(asked.rstrip(".") + ".")

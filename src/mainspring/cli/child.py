@@ -1,0 +1,227 @@
+"""A worker process of `mainspring run`: imports the app, works its jobs, tells its parent, stops when it is told to.
+
+Started as `python -m mainspring.cli.child ORDER`. It stops when the parent says so, by SIGTERM, or when the pipe to
+the parent ends: then the parent is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, NoReturn, TextIO
+
+import msgspec
+
+from mainspring.app.app import App
+from mainspring.cli.loading import NotLoaded, home_of, load_app
+from mainspring.cli.logs import configure
+from mainspring.cli.settings import Exit, WorkerOrder
+from mainspring.cli.started import Started
+from mainspring.cli.words import TICK, TICK_EVERY, Left, Ready, Refused, Stop, Word, line, word_of
+from mainspring.engine.drained import Stopped
+from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStopped
+from mainspring.engine.settings import WorkerSettings
+from mainspring.engine.worker import Worker
+from mainspring.errors import InvalidOption, MainspringError, StoreUnavailable
+from mainspring.service.signals import caught
+
+log = logging.getLogger("mainspring.run")
+
+IMPORT_FAILED: Final = "the app could not be imported; the traceback above says why"
+
+
+def main() -> None:
+    """The whole life of this process."""
+    order = msgspec.json.decode(sys.argv[1], type=WorkerOrder)
+    configure(order.settings.log_level, order.settings.log_format)
+    for end in (order.pipe, order.table):
+        os.set_inheritable(end, False)
+    pipe = socket.socket(fileno=order.pipe)
+    pipe.setblocking(False)
+    try:
+        app = load_app(order.settings.app)
+    except NotLoaded as error:
+        _refuse(pipe, str(error))
+    except Exception:
+        log.exception("%s could not be imported", order.settings.app)
+        _refuse(pipe, IMPORT_FAILED)
+    try:
+        report = asyncio.run(WorkerChild(app, order, pipe).run())
+    except Exception:
+        log.exception("worker process %d has failed", order.number)
+        raise SystemExit(Exit.FAILED) from None
+    if report.left_behind:
+        # Python would wait for their threads, maybe for ever; what they hold has been handed back.
+        _leave(Exit.LOST if report.lost else Exit.CLEAN)
+    raise SystemExit(Exit.LOST if report.lost else Exit.CLEAN)
+
+
+class WorkerChild:
+    """Runs one worker of the app, and is its mouth and ear towards the parent."""
+
+    def __init__(self, app: App, order: WorkerOrder, pipe: socket.socket) -> None:
+        self._app = app
+        self._settings = order.settings
+        self._number = order.number
+        self._pipe = pipe
+        self._started = Started(order.table)
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._announced = False
+        self._report = Stopped()
+
+    async def run(self) -> Stopped:
+        """Work until told to stop, or until nothing is due with `drain`."""
+        with caught(self._signalled), self._listening():
+            ticking = asyncio.create_task(self._tick())
+            hearing = asyncio.create_task(self._hear())
+            try:
+                await self._check_store()
+                async with self._app.working(self._worker_settings()) as worker:
+                    await self._announce(worker)
+                    await self._until_stopped()
+                    await self._stop_worker(worker)
+            except MainspringError as error:
+                if self._announced or isinstance(error, StoreUnavailable):
+                    raise
+                _refuse(self._pipe, f"{self._settings.app} cannot be run: {error}")
+            finally:
+                ticking.cancel()
+                hearing.cancel()
+                await asyncio.gather(ticking, hearing, return_exceptions=True)
+        self._say(Left(self._report.finished, self._report.handed_back, self._report.lost))
+        return self._report
+
+    def _worker_settings(self) -> WorkerSettings:
+        given = self._settings
+        return WorkerSettings(
+            concurrency=given.concurrency,
+            queues=given.queues,
+            lease_time=given.lease_time,
+            grace=given.grace,
+            stall_limit=given.stall_limit,
+            name=f"{given.app}#{self._number}",
+        )
+
+    async def _check_store(self) -> None:
+        store = await self._app.store()
+        if self._settings.processes > 1 and not store.features.shared:
+            raise InvalidOption(
+                "its store is in the memory of one process, and --processes needs one that several can use: "
+                'App("sqlite:///work.db"), for example'
+            )
+
+    async def _announce(self, worker: Worker) -> None:
+        store = await self._app.store()
+        self._say(Ready(worker.id, self._app.url, store.features.shared, str(home_of(self._settings.app))))
+        self._announced = True
+
+    async def _until_stopped(self) -> None:
+        waiting: set[asyncio.Task[object]] = {asyncio.create_task(self._stop.wait())}
+        if self._settings.drain:
+            waiting.add(asyncio.create_task(self._app.idle()))
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def _stop_worker(self, worker: Worker) -> None:
+        stopping = asyncio.create_task(worker.stop())
+        hurrying = asyncio.create_task(self._hurry.wait())
+        try:
+            await asyncio.wait({stopping, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopping.done():
+                await worker.stop(now=True)
+            self._report = await stopping
+        finally:
+            hurrying.cancel()
+
+    # --- what the parent is told
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Follow the engine's events: the table of started jobs, and the worker's last report."""
+        events = self._app.events
+        ends = [
+            events.subscribe(JobStarted, lambda event: self._started.put(event.job)),
+            events.subscribe(JobEnded, lambda event: self._started.drop(event.job)),
+            events.subscribe(LeaseLost, lambda event: self._started.drop(event.job)),
+            events.subscribe(WorkerStopped, self._stopped),
+        ]
+        try:
+            yield
+        finally:
+            for end in ends:
+                end()
+
+    def _stopped(self, event: WorkerStopped) -> None:
+        self._report = event.report
+
+    async def _tick(self) -> None:
+        while True:
+            self._send(TICK)
+            await asyncio.sleep(TICK_EVERY)
+
+    def _say(self, word: Word) -> None:
+        self._send(line(word))
+
+    def _send(self, data: bytes) -> None:
+        # A pipe that is full has a parent that does not read: it has missed nothing but ticks.
+        with suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._pipe.send(data)
+
+    # --- what the parent and the system tell
+
+    async def _hear(self) -> None:
+        loop = asyncio.get_running_loop()
+        rest = b""
+        while said := await self._received(loop):
+            *lines, rest = (rest + said).split(b"\n")
+            for each in lines:
+                word = word_of(each)
+                if isinstance(word, Stop):
+                    self._stop.set()
+                    if word.now:
+                        self._hurry.set()
+        log.warning("the parent process is gone: stopping")
+        self._stop.set()
+
+    async def _received(self, loop: asyncio.AbstractEventLoop) -> bytes:
+        try:
+            return await loop.sock_recv(self._pipe, 4096)
+        except ConnectionError:
+            return b""
+
+    def _signalled(self, each: signal.Signals) -> None:
+        """A signal never means "now" here: a service manager signals this process beside its parent, which decides."""
+        log.info("%s: stopping", each.name)
+        self._stop.set()
+
+
+def _refuse(pipe: socket.socket, text: str) -> NoReturn:
+    with suppress(OSError):  # the parent is gone: nobody is left to be told
+        pipe.send(line(Refused(text)))
+    _leave(Exit.USAGE)
+
+
+def _leave(code: Exit) -> NoReturn:
+    """End this process without waiting for threads."""
+    streams: list[TextIO] = [sys.stdout, sys.stderr]
+    for stream in streams:
+        with suppress(OSError, ValueError):  # closed
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What a worker process and its parent say to each other on their pipe: lines of JSON; an empty line is a tick."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+TICK: Final = b"\n"
+"""The loop of the worker process turns."""
+
+TICK_EVERY: Final = 0.5
+"""Seconds between two ticks."""
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The worker has joined. `url` names its store when the parent can open it, too; `code` is where its app lives."""
+
+    worker: str
+    url: str | None
+    shared: bool
+    code: str
+
+
+class Refused(Struct, frozen=True, tag=True):
+    """The app cannot be run; the text says what to do."""
+
+    text: str
+
+
+class Left(Struct, frozen=True, tag=True):
+    """The worker has left the store; how many jobs ended within the grace, went back, could not be settled."""
+
+    finished: int
+    handed_back: int
+    lost: int
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """Told by the parent: stop, with the grace, or `now`."""
+
+    now: bool = False
+
+
+Word = Ready | Refused | Left | Stop
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)
+
+
+def line(word: Word) -> bytes:
+    """A word as it travels."""
+    return _encoder.encode(word) + b"\n"
+
+
+def word_of(data: bytes) -> Word | None:
+    """A line as a word; None for a tick."""
+    return _decoder.decode(data) if data.strip() else None

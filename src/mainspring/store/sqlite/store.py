@@ -1,0 +1,164 @@
+"""The store in SQLite, put together."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from mainspring.clock import Clock
+from mainspring.errors import StoreError
+from mainspring.ids import IdSource, new_id
+from mainspring.model.record import Answer, Settlement
+from mainspring.store.base import Features, Finding, Worker
+from mainspring.store.serial import settle as verbs
+from mainspring.store.serial import upkeep
+from mainspring.store.serial.rows import Rows, WorkerRow
+from mainspring.store.serial.store import SerialStore
+from mainspring.store.sqlite import faults
+from mainspring.store.sqlite.checks import findings
+from mainspring.store.sqlite.connect import MEMORY, Place, Synchronous
+from mainspring.store.sqlite.locks import Liveness
+from mainspring.store.sqlite.opening import Opened, open_place
+from mainspring.store.sqlite.rows import SqliteRows
+from mainspring.store.sqlite.watch import POLL
+from mainspring.store.sqlite.writer import BUSY_LIMIT
+
+T = TypeVar("T")
+
+
+class SqliteStore(SerialStore):
+    """Jobs in one file, for any number of processes on one machine.
+
+    Every verb returns when its batch is committed. With `synchronous="FULL"` that survives a power cut; with
+    "NORMAL" a crash of the process, but the last commits may be lost in a power cut. A worker that dies is seen at
+    once, by a lock that the system frees (RULES C9). Beside the file lie `-wal` and `-shm`, which are SQLite's,
+    `-turn` and the folder `-workers`, which are ours; copy or move them together, with all processes stopped.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "FULL",
+        clock: Clock | None = None,
+        ids: IdSource = new_id,
+        liveness: Liveness | None = None,
+        poll: float | None = POLL,
+        busy_limit: float = BUSY_LIMIT,
+    ) -> None:
+        """An empty path, or ":memory:", is a private database in memory (STO-016).
+
+        `liveness` says how workers know of each other's death: by locked files, unless a test wants otherwise.
+        `poll` is how often, in seconds, a waiting process looks for what others have added; None: never.
+        `busy_limit` is how long, in seconds, a call waits while another program holds the file's write lock.
+        """
+        super().__init__(clock=clock, ids=ids)
+        self._place: Final = Place(os.fspath(path) or MEMORY, synchronous)
+        self._liveness = liveness
+        self._poll = poll
+        self._busy_limit = busy_limit
+        self._opened: Opened | None = None
+
+    @property
+    def features(self) -> Features:
+        private = self._place.private
+        survives: Final = "nothing" if private else "power" if self._place.synchronous == "FULL" else "process"
+        return Features(name="sqlite", wake="direct" if private else "poll", survives=survives, shared=not private)
+
+    async def open(self) -> None:
+        await self._migrated()
+
+    async def migrate(self) -> list[str]:
+        """See `Life.migrate`. Opening does it, so on an open store there is nothing left to run."""
+        return await self._migrated()
+
+    async def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None and opened.pid == os.getpid():
+            await opened.close()
+
+    async def check(self) -> list[Finding]:
+        opened = self._open()
+        return await opened.reader.call(lambda rows: findings(opened.reader.connection, rows, self._place))
+
+    async def wait(self, queues: Sequence[str], timeout: float) -> bool:
+        return await self._open().watch.wait(queues, timeout)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Answer]:
+        """See `Jobs.settle`. Plain completions, which are most, are one statement."""
+        plain = [each for each in settlements if _is_plain(each)]
+        rest = [each for each in settlements if not _is_plain(each)] if len(plain) < len(settlements) else []
+        if not plain:
+            return await super().settle(settlements)
+
+        def verb(rows: SqliteRows) -> list[Answer]:
+            now = self._clock.now()
+            if not rows.complete(plain, now):
+                return verbs.settle(rows, now, self._ids, settlements)
+            if not rest:
+                return ["accepted"] * len(settlements)
+            answers = iter(verbs.settle(rows, now, self._ids, rest))
+            return ["accepted" if _is_plain(each) else next(answers) for each in settlements]
+
+        return await self._open().writer.call(verb)
+
+    async def join(self, worker: Worker) -> float:
+        """See `Upkeep.join`. The worker's lock is there before its row, so that nobody takes it for dead."""
+        self._open().liveness.hold(worker.id)
+        return await super().join(worker)
+
+    async def leave(self, worker: str, *, died: bool = False, started: Sequence[str] | None = None) -> None:
+        await super().leave(worker, died=died, started=started)
+        self._open().liveness.free(worker)
+
+    async def _migrated(self) -> list[str]:
+        if self._opened is not None:
+            self._open()
+            return []
+        try:
+            self._opened = await open_place(
+                self._place, liveness=self._liveness, poll=self._poll, busy_limit=self._busy_limit
+            )
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+        return self._opened.migrated
+
+    async def _write(self, verb: Callable[[Rows], T]) -> T:
+        return await self._open().writer.call(verb)
+
+    async def _read(self, verb: Callable[[Rows], T]) -> T:
+        return await self._open().reader.call(verb)
+
+    def _hint(self) -> None:
+        """Nothing to do: the writer tells the watch what became ready, when it is committed."""
+
+    def _lapsed(self, rows: Rows, worker: str, now: float) -> upkeep.Lapsed | None:  # no clock, no row is asked
+        opened = self._open()
+
+        def lapsed(row: WorkerRow) -> bool:
+            return row.worker.id in opened.liveness.dead([row.worker.id])
+
+        return lapsed
+
+    def _open(self) -> Opened:
+        if self._opened is None:
+            raise faults.closed(self._place.path)
+        if self._opened.pid != os.getpid():
+            raise faults.forked(self._place.path)
+        return self._opened
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        return faults.translated(error, self._place.path)
+
+
+def _is_plain(settlement: Settlement) -> bool:
+    """Whether this says no more than: the job is completed."""
+    return (
+        settlement.kind == "complete"
+        and not settlement.follow_ups
+        and not settlement.groups
+        and settlement.error is None
+        and settlement.counters is None
+    )

@@ -1,0 +1,130 @@
+"""A worker for the length of a test's wish: until nothing is due, or for so long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from mainspring.clock import Clock
+from mainspring.engine.events import JobEnded
+from mainspring.engine.registry import Registry
+from mainspring.engine.settings import WorkerSettings
+from mainspring.engine.worker import Worker
+from mainspring.events import Hub
+from mainspring.ids import IdSource
+from mainspring.model.record import JobRecord
+from mainspring.store.base import Filter, Store
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at what is left, where no end of a job asks for one."""
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """All that a worker needs."""
+
+    store: Store
+    registry: Registry
+    hub: Hub
+    clock: Clock | None
+    ids: IdSource
+    settings: WorkerSettings
+
+
+class Ended:
+    """Counts the attempts that end, and wakes who waits for the next one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._news = asyncio.Event()
+
+    def note(self, _event: JobEnded) -> None:
+        """One more."""
+        self.number += 1
+        self._news.set()
+
+    async def next(self, timeout: float) -> None:
+        """Until one more has ended since the last call, or `timeout` seconds have passed."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            pass  # nothing was heard; the caller looks for itself
+        self._news.clear()
+
+
+@asynccontextmanager
+async def working(place: Workplace, state: object) -> AsyncIterator[Ended]:
+    """A worker while the block lasts; `state` becomes `ctx.state`.
+
+    Waits of retries are the longest that their jitter allows: tests leave nothing to chance.
+    """
+    ended = Ended()
+    stop_listening = place.hub.subscribe(JobEnded, ended.note)
+    try:
+        async with Worker(
+            place.store,
+            without_processes(place.registry),
+            place.settings,
+            state=state,
+            hub=place.hub,
+            clock=place.clock,
+            ids=place.ids,
+            random=lambda: 1.0,
+        ):
+            yield ended
+    finally:
+        stop_listening()
+
+
+async def work_off(place: Workplace, state: object, limit: float) -> int:
+    """Run what is due until nothing is; returns how many attempts ended.
+
+    Raises TimeoutError when something is still due after `limit` seconds of the loop's time.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit
+    async with working(place, state) as ended:
+        while await left(place):
+            if loop.time() >= until:
+                jobs = await left(place)
+                raise TimeoutError(f"still not done after {limit:g} s: {', '.join(named(job) for job in jobs[:10])}")
+            await ended.next(min(LOOK_AGAIN, until - loop.time()))
+        return ended.number
+
+
+async def left(place: Workplace) -> list[JobRecord]:
+    """Some of the jobs that this process can run and that run, are ready, or should be by now; empty when none."""
+    now = await place.store.now()
+    found: list[JobRecord] = []
+    cursor: str | None = None
+    while not found:
+        page = await place.store.find(Filter(states=("ready", "running", "scheduled")), cursor=cursor, limit=PAGE)
+        found = [job for job in page.jobs if job.due <= now or job.state == "running"]
+        found = [job for job in found if (job.task, job.version) in known(place.registry)]
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found
+
+
+def known(registry: Registry) -> set[tuple[str, str]]:
+    """Tasks that a worker of this process can run."""
+    return {(task.name, task.version) for task in registry}
+
+
+def without_processes(registry: Registry) -> Registry:
+    """The same tasks, those for child processes in threads: a child knows no virtual time, and takes long to start."""
+    copy = Registry()
+    for task in registry:
+        copy.add(replace(task, mode="sync") if task.mode == "process" else task)
+    return copy
+
+
+def named(job: JobRecord) -> str:
+    """A job in a few words."""
+    return f"{job.task} ({job.state}, attempt {job.attempt}, id {job.id})"

@@ -1,0 +1,76 @@
+"""The programs in examples/ do what they say, each as a process of its own. `hello.py` has tests with kills."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TESTED = {"blocking.py", "fan_in.py", "hello.py", "welcome_mail.py"}
+
+
+def run(name: str, directory: Path) -> list[str]:
+    """The lines that the program prints. On stderr it may say why an attempt failed, and nothing else."""
+    answer = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        cwd=directory,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    strange = [line for line in answer.stderr.splitlines() if not re.match(r"job \S+ of \S+: attempt \d+ failed", line)]
+    assert (answer.returncode, strange) == (0, [])
+    return answer.stdout.splitlines()
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == TESTED
+
+
+def test_welcome_mail(tmp_path: Path) -> None:
+    lines = run("welcome_mail.py", tmp_path)
+    for said in (
+        "ada@example.com gets a mail",
+        "ada@example.com has one on its way",
+        "bob@example.com gets a mail",
+    ):
+        assert lines.count(said) == 1
+    mails = [line for line in lines if re.search(r"\(attempt \d\)$", line)]
+    assert sorted(line.partition(" (")[0] for line in mails) == [
+        "At last, eve@example.com",
+        "Welcome, ada@example.com",
+        "Welcome, bob@example.com",
+    ]
+    assert any(re.fullmatch(r"attempts: [1-8]", line) for line in lines)
+    assert [line for line in lines if line.startswith("dead: ")] == ["dead: welcome 'nobody' is no address"]
+
+
+def test_welcome_mail_run_again_sends_nothing_twice(tmp_path: Path) -> None:
+    run("welcome_mail.py", tmp_path)
+    assert "ada@example.com has one on its way" in run("welcome_mail.py", tmp_path)[:1]
+
+
+@pytest.mark.slow
+def test_fan_in(tmp_path: Path) -> None:
+    lines = run("fan_in.py", tmp_path)
+    assert len(lines) == 1
+    said = re.fullmatch(r"(\d+) files; the longest: (\w+\.py \(\d+ words\)(, )?){3}", lines[0])
+    assert said
+    assert int(said[1]) > 20
+
+
+def test_blocking(tmp_path: Path) -> None:
+    assert run("blocking.py", tmp_path) == [
+        "TO BE",
+        "OR",
+        "NOT TO BE",
+        "ValueError: nothing to shout",
+        "{'completed': 3, 'dead': 1}",
+    ]

@@ -1,0 +1,466 @@
+"""`Harness`: an app with a memory store in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from unittest.mock import ANY
+
+import pytest
+
+from mainspring import App, Context, Retry, RetryLater, Snooze, chain, constant, group
+from mainspring.errors import AppError, JobFailed, StoreClosed
+from mainspring.testing import Harness, days, drain, hours, minutes, run_virtual
+
+
+@dataclass
+class Order:
+    number: int
+    urgent: bool = False
+
+
+class Flaky:
+    """Fails so often, then succeeds; knows the virtual times at which it was called."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.times: list[float] = []
+
+    def __call__(self) -> None:
+        self.times.append(asyncio.get_running_loop().time())
+        if len(self.times) <= self.failures:
+            raise OSError("not yet")
+
+
+async def test_a_delayed_job_runs_when_its_time_has_come(mainspring: Harness) -> None:
+    """Snippet 10 of the plan."""
+    app = App()
+
+    @app.task(name="mail")
+    async def mail(to: str, subject: str = "Hi") -> int:
+        return len(to)
+
+    async with mainspring(app) as h:
+        await mail.options(delay=3600).enqueue("a@example.com")
+        h.assert_enqueued(mail, to="a@example.com")
+        assert await h.drain() == 0
+        await h.advance(minutes(59))
+        assert await h.drain() == 0
+        assert h.jobs(mail)[0].state == "scheduled"
+        await h.advance(minutes(1))
+        assert await h.drain() == 1
+        job = h.jobs(mail)[0]
+        assert job.state == "completed"
+        assert await job.result() == 13
+        assert h.clock.monotonic() == 3600
+
+
+async def test_drain_lets_no_time_pass_and_waits_for_no_retry(mainspring: Harness) -> None:
+    app = App()
+    flaky = Flaky(2)
+
+    @app.task(name="flaky", retry=Retry(on=OSError, attempts=5, backoff=constant(60)))
+    async def task() -> None:
+        flaky()
+
+    async with mainspring(app) as h:
+        await task.enqueue()
+        assert await h.drain() == 1
+        assert flaky.times == [0]
+        await h.advance(60)
+        assert await h.drain() == 1
+        assert await h.drain() == 0
+        await h.advance(60)
+        assert await h.drain() == 1
+        assert flaky.times == [0, 60, 120]
+        assert h.jobs(task, state="completed")[0].record is not None
+
+
+async def test_run_lets_every_attempt_happen_at_its_own_time(mainspring: Harness) -> None:
+    app = App()
+    flaky = Flaky(3)
+
+    @app.task(name="flaky", retry=Retry(on=OSError, attempts=5))
+    async def task() -> None:
+        flaky()
+
+    async with mainspring(app) as h:
+        await task.enqueue()
+        assert await h.run(hours(1)) == 4
+        assert h.clock.monotonic() == 3600
+    assert flaky.times == pytest.approx([0, 1, 3, 7], abs=0.1)  # jitter at its longest: 1, 2, 4 s
+
+
+async def test_drain_runs_what_jobs_add(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="count")
+    async def count(word: str) -> int:
+        return len(word)
+
+    @app.task(name="total")
+    async def total(lengths: list[int]) -> int:
+        return sum(lengths)
+
+    async with mainspring(app) as h:
+        job = await app.enqueue(chain(group(count.bind("a"), count.bind("bcd")), total))
+        assert h.jobs(total)[0].state == "waiting"
+        assert await h.drain() == 3
+        assert await job.result() == 4
+
+
+async def test_time_that_tasks_sleep_passes(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="slow")
+    async def slow() -> None:
+        await asyncio.sleep(7200)
+
+    async with mainspring(app) as h:
+        await slow.enqueue()
+        await h.drain()
+        assert h.clock.monotonic() == pytest.approx(7200, abs=2)
+        assert h.jobs(slow)[0].state == "completed"
+
+
+async def test_drain_says_what_does_not_end(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="for-ever")
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async with mainspring(app) as h:
+        await for_ever.enqueue()
+        with pytest.raises(TimeoutError, match=r"still not done after 3600 s: for-ever \(running, attempt 1"):
+            await h.drain(limit=hours(1))
+
+
+async def test_threads_and_processes_run_in_threads(mainspring: Harness) -> None:
+    app = App()
+    threads: set[bool] = set()
+
+    @app.task(name="blocking")
+    def blocking() -> str:
+        threads.add(threading.current_thread() is threading.main_thread())
+        return "blocking"
+
+    @app.task(name="in-process", process=True)
+    def in_process() -> str:
+        threads.add(threading.current_thread() is threading.main_thread())
+        return "in process"
+
+    async with mainspring(app) as h:
+        jobs = [await blocking.enqueue(), await in_process.enqueue()]
+        await h.drain()
+        assert [await job.result() for job in jobs] == ["blocking", "in process"]
+    assert threads == {False}
+
+
+async def test_a_dead_job_is_seen_with_its_error(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="broken")
+    async def broken() -> None:
+        raise KeyError("nope")
+
+    async with mainspring(app) as h:
+        job = await broken.enqueue()
+        await h.drain()
+        assert [each.id for each in h.jobs(state="dead")] == [job.id]
+        with pytest.raises(JobFailed, match="nope"):
+            await job.result()
+
+
+async def test_snooze_and_retry_later_wait_for_advance(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="polite", retry=Retry(on=OSError, attempts=5))
+    async def polite(ctx: Context) -> int:
+        if ctx.created.timestamp() == ctx.started.timestamp():
+            raise Snooze(60)
+        if ctx.attempt == 1:
+            raise RetryLater(60)
+        return ctx.attempt
+
+    async with mainspring(app) as h:
+        job = await polite.enqueue()
+        assert [await h.drain(), await h.drain()] == [1, 0]
+        await h.advance(60)
+        assert await h.drain() == 1
+        await h.advance(60)
+        assert await h.drain() == 1
+        assert await job.result() == 2
+
+
+# --- the state of tasks
+
+
+async def test_the_lifespan_is_entered_once_and_only_by_a_worker(mainspring: Harness) -> None:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def resources(_app: App) -> AsyncIterator[str]:
+        log.append("begin")
+        yield "smtp"
+        log.append("end")
+
+    app = App(lifespan=resources)
+
+    @app.task(name="mail")
+    async def mail(ctx: Context) -> None:
+        log.append(str(ctx.state))
+
+    async with mainspring(app) as h:
+        await mail.enqueue()
+        assert log == []
+        await h.drain()
+        await mail.enqueue()
+        await h.drain()
+        assert log == ["begin", "smtp", "smtp"]
+    assert log == ["begin", "smtp", "smtp", "end"]
+
+
+async def test_a_state_of_the_test_takes_the_place_of_the_lifespan(mainspring: Harness) -> None:
+    @asynccontextmanager
+    async def resources(_app: App) -> AsyncIterator[str]:
+        raise AssertionError("not in a test")
+        yield ""
+
+    app = App(lifespan=resources)
+    seen: list[object] = []
+
+    @app.task(name="mail")
+    async def mail(ctx: Context) -> None:
+        seen.append(ctx.state)
+
+    async with mainspring(app, state="fake") as h:
+        await mail.enqueue()
+        await h.drain()
+    assert seen == ["fake"]
+
+
+# --- the app is given back
+
+
+async def test_each_block_begins_empty_and_the_app_is_given_back(mainspring: Harness) -> None:
+    app = App("memory://")
+
+    @app.task(name="mail")
+    async def mail() -> None: ...
+
+    for _ in range(2):
+        async with mainspring(app) as h:
+            assert h.jobs() == []
+            await mail.enqueue()
+            assert len(h.jobs()) == 1
+    assert app.url == "memory://"
+    async with app:
+        job = await mail.enqueue()
+        assert job.created
+    with pytest.raises(AppError, match="not open"):
+        h.jobs()
+
+
+async def test_an_app_that_is_open_is_refused(mainspring: Harness) -> None:
+    app = App("memory://")
+    async with app:
+        with pytest.raises(AppError, match="open"):
+            async with mainspring(app):
+                pass
+
+
+async def test_the_app_is_given_back_after_an_error(mainspring: Harness) -> None:
+    app = App("memory://")
+    with pytest.raises(ZeroDivisionError):
+        async with mainspring(app):
+            _ = 1 / 0
+    async with mainspring(app) as h:
+        assert h.jobs() == []
+
+
+async def test_the_store_of_a_block_ends_with_it(mainspring: Harness) -> None:
+    app = App()
+    async with mainspring(app) as h:
+        store = h.store
+    with pytest.raises(StoreClosed):
+        await store.counts()
+
+
+def test_a_loop_with_real_time_is_refused() -> None:
+    async def main() -> None:
+        async with Harness(App()):
+            pass
+
+    with pytest.raises(AppError, match="run_virtual"):
+        asyncio.run(main())
+
+
+async def test_the_fixture_wants_an_app(mainspring: Harness) -> None:
+    with pytest.raises(AppError, match=r"mainspring\(app\)"):
+        mainspring.jobs()
+    with pytest.raises(AppError, match=r"mainspring\(app\)"):
+        async with mainspring:
+            pass
+
+
+def test_without_pytest_run_virtual_is_enough() -> None:
+    app = App()
+
+    @app.task(name="mail")
+    async def mail() -> str:
+        return "sent"
+
+    async def main() -> str:
+        async with Harness(app) as h:
+            job = await mail.enqueue()
+            await h.drain()
+            return await job.result()
+
+    assert run_virtual(main()) == "sent"
+
+
+# --- assertions
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+async def test_arguments_are_compared_in_part_and_by_their_types(mainspring: Harness, app: App) -> None:
+    @app.task(name="ship")
+    async def ship(ctx: Context, order: Order, weight: float = 1.0, *, note: str = "") -> None: ...
+
+    async with mainspring(app) as h:
+        await ship.enqueue(Order(7), note="fragile")
+        assert len(h.assert_enqueued(ship)) == 1
+        h.assert_enqueued(ship, Order(7))
+        h.assert_enqueued(ship, order=Order(7), note="fragile")
+        h.assert_enqueued(ship, order={"number": 7, "urgent": False})
+        h.assert_enqueued(ship, note=ANY)
+        h.assert_not_enqueued(ship, Order(8))
+        h.assert_not_enqueued(ship, note="heavy")
+        with pytest.raises(TypeError, match="ordr"):
+            h.assert_enqueued(ship, ordr=Order(7))
+        with pytest.raises(TypeError, match="too many"):
+            h.assert_enqueued(ship, Order(7), 1.0, "note")
+
+
+async def test_options_are_compared(mainspring: Harness, app: App) -> None:
+    @app.task(name="mail", queue="post")
+    async def mail(to: str) -> None: ...
+
+    given = mail.options(
+        delay=minutes(5), priority=3, unique="a", unique_for=days(1), tags=["x", "y"], metadata={"by": "me", "n": 1},
+        expires=hours(2), timeout=9, correlation="c",
+    )  # fmt: skip
+    async with mainspring(app) as h:
+        await given.enqueue("a")
+        h.assert_enqueued(given)
+        fitting = [
+            mail, mail.options(delay=300), mail.options(priority=3), mail.options(tags=["y"]),
+            mail.options(unique="a"), mail.options(unique="a", unique_for=86_400), mail.options(metadata={"by": "me"}),
+            mail.options(expires=7200), mail.options(expires=h.now + hours(2)), mail.options(timeout=9),
+            mail.options(correlation="c"), mail.options(run_at=h.now + minutes(5)), mail.options(queue="post"),
+        ]  # fmt: skip
+        for task in fitting:
+            h.assert_enqueued(task, "a")
+        others = [
+            mail.options(delay=301), mail.options(priority=0), mail.options(tags=["x", "z"]), mail.options(unique="b"),
+            mail.options(unique="a", unique_for="ever"), mail.options(metadata={"by": "you"}),
+            mail.options(expires=7201), mail.options(expires=h.now), mail.options(timeout=8),
+            mail.options(correlation="d"), mail.options(run_at=h.now), mail.options(queue="default"),
+            mail.options(retry=Retry(on=OSError)),
+        ]  # fmt: skip
+        for task in others:
+            h.assert_not_enqueued(task, "a")
+
+
+async def test_a_failure_lists_what_was_enqueued_and_what_is_different(mainspring: Harness, app: App) -> None:
+    @app.task(name="mail")
+    async def mail(to: str, subject: str = "Hi") -> None: ...
+
+    @app.task(name="bill")
+    async def bill(number: int) -> None: ...
+
+    async with mainspring(app) as h:
+        with pytest.raises(AssertionError, match=r"no job mail\(to='b'\) was enqueued; nothing was"):
+            h.assert_enqueued(mail, to="b")
+        await bill.options(queue="money", priority=2, delay=timedelta(seconds=90)).enqueue(7)
+        await mail.enqueue("a")
+        with pytest.raises(AssertionError) as caught:
+            h.assert_enqueued(mail.options(queue="post"), to="b")
+        assert str(caught.value).splitlines() == [
+            "no job mail(to='b') with queue='post' was enqueued; these were:",
+            "  mail(to='a')  ready    <- to is 'a', queue is 'default'",
+            "  bill(number=7)  scheduled in 90 s, queue 'money', priority 2",
+        ]
+        with pytest.raises(AssertionError, match=r"1 job\(s\) mail\(\) were enqueued:\n  mail\(to='a'\)"):
+            h.assert_not_enqueued(mail)
+
+
+async def test_many_jobs_are_listed_in_part(mainspring: Harness, app: App) -> None:
+    @app.task(name="mail")
+    async def mail(to: int) -> None: ...
+
+    async with mainspring(app) as h:
+        await app.enqueue_many(mail.bind(n) for n in range(1500))
+        assert len(h.jobs(mail)) == 1500
+        with pytest.raises(AssertionError, match="and 1480 more"):
+            h.assert_enqueued(mail, to=1500)
+
+
+async def test_remote_tasks_can_be_asked_for(mainspring: Harness, app: App) -> None:
+    invoice = app.remote("billing.invoice")
+    async with mainspring(app) as h:
+        await invoice.options(queue="b").enqueue(order_id=7)
+        h.assert_enqueued(invoice, order_id=7)
+        h.assert_enqueued(app.remote("billing.invoice").options(queue="b"))
+        h.assert_not_enqueued(invoice, order_id=8)
+        assert len(h.jobs("billing.invoice")) == 1
+        with pytest.raises(TypeError, match="name its arguments"):
+            h.assert_enqueued(invoice, 7)
+        assert await h.drain() == 0
+        assert h.jobs(invoice)[0].state == "ready"
+
+
+async def test_later_steps_of_a_chain_are_listed_without_their_first_argument(mainspring: Harness, app: App) -> None:
+    @app.task(name="first")
+    async def first(n: int) -> int:
+        return n
+
+    @app.task(name="second")
+    async def second(n: int) -> int:
+        return n
+
+    async with mainspring(app) as h:
+        await app.enqueue(chain(first.bind(1), second))
+        h.assert_enqueued(second)
+        with pytest.raises(AssertionError, match="<- n is not given"):
+            h.assert_enqueued(second, n=1)
+
+
+# --- drain without the fixture
+
+
+def test_drain_works_on_any_app_in_real_time() -> None:
+    app = App("memory://")
+    flaky = Flaky(1)
+
+    @app.task(name="flaky", retry=Retry(on=OSError, backoff=constant(3600)))
+    async def task() -> None:
+        flaky()
+
+    async def main() -> tuple[int, str | None]:
+        async with app:
+            job = await task.enqueue()
+            ran = await drain(app)
+            await job.refresh()
+            return ran, job.state
+
+    assert asyncio.run(main()) == (1, "scheduled")
