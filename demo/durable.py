@@ -55,7 +55,7 @@ async def run_durable(paths: Sequence[str], folder: Path) -> Outcome:
             victim = await a_third(len(paths), ledger, job, progress)
             os.kill(victim, signal.SIGKILL)
             killed_at = time.time()
-            progress.tell(f"   kill -9 {victim}")
+            progress.tell(f"   kill -9 {victim}: one of the two is dead; its parent starts another")
             await follow(len(paths), ledger, job, progress)
             result = await job.result(timeout=TIMEOUT)
             seconds = time.time() - begin

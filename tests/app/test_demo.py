@@ -44,7 +44,7 @@ def test_nothing_is_missing_and_nothing_is_counted_twice(shown: str) -> None:
 @pytest.mark.slow
 def test_it_tells_of_the_kill_and_of_what_it_cost(shown: str) -> None:
     stumbles = sum(fails(path, 1) for path in source_files(FILES))
-    assert number(shown, "retried") >= stumbles > 0
+    assert number(shown, "retried") + number(shown, "rescued") >= stumbles > 0  # one may have died before it was told
     assert number(shown, "run twice") <= number(shown, "rescued") <= 4
     assert shown.count("✗") == 2
     assert re.search(r"rescue took +[\d,]+ ms", shown)

@@ -62,7 +62,12 @@ def test_a_job_is_stored_with_its_options() -> None:
     async def main(app: App) -> None:
         task = app.task(name="square", queue="math", priority=1, tags=["a"], expires=100)(square)
         job = await task.options(
-            delay=timedelta(minutes=1), tags=["b"], correlation="c", metadata={"m": 1}, timeout=5, retry=Retry(on=OSError)
+            delay=timedelta(minutes=1),
+            tags=["b"],
+            correlation="c",
+            metadata={"m": 1},
+            timeout=5,
+            retry=Retry(on=OSError),
         ).enqueue(3)
         record = await read(app, job)
         assert (record.task, record.payload, record.queue, record.priority) == ("square", b'{"n":3}', "math", 1)

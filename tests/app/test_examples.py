@@ -50,11 +50,8 @@ def test_welcome_mail(tmp_path: Path) -> None:
     ]
     assert any(re.fullmatch(r"attempts: [1-8]", line) for line in lines)
     assert [line for line in lines if line.startswith("dead: ")] == ["dead: welcome 'nobody' is no address"]
-
-
-def test_welcome_mail_run_again_sends_nothing_twice(tmp_path: Path) -> None:
-    run("welcome_mail.py", tmp_path)
-    assert "ada@example.com has one on its way" in run("welcome_mail.py", tmp_path)[:1]
+    again = run("welcome_mail.py", tmp_path)
+    assert again[0] == "ada@example.com has one on its way", "the key is kept for a day"
 
 
 @pytest.mark.slow

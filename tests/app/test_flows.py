@@ -152,7 +152,7 @@ def test_WFL_021_a_result_that_does_not_fit_the_next_step_ends_it_dead() -> None
             return n
 
         async with app.running():
-            job = await app.enqueue(chain(text.bind(), number))  # type: ignore[arg-type]  # the case
+            job = await app.enqueue(chain(text.bind(), number))  # type: ignore[misc]  # the case
             with pytest.raises(Exception, match="parameter 'n'"):
                 await job.result(10)
 

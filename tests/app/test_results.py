@@ -64,7 +64,8 @@ def test_D44_the_result_comes_back_as_annotated() -> None:
             job = await point.enqueue(3)
             assert await job.result(timeout=5) == Point(3, 3)
             assert await job.result() == Point(3, 3)  # read once
-            assert (await (await nothing.enqueue()).result(5), await (await secret.enqueue()).result(5)) == (None, None)
+            none: list[Job[object]] = [await nothing.enqueue(), await secret.enqueue()]
+            assert [await each.result(5) for each in none] == [None, None]
             assert await (await app.jobs.get(job.id)).result() == Point(3, 3)
 
     run(main)

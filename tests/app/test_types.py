@@ -30,7 +30,7 @@ def test_pyright_accepts_the_face() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("line", ['send_email.options(dely=60)', "chain(validate.bind(Order(1)), ship, charge)"])
+@pytest.mark.parametrize("line", ["send_email.options(dely=60)", "chain(validate.bind(Order(1)), ship, charge)"])
 def test_an_error_that_is_not_expected_is_found(line: str, tmp_path: Path) -> None:
     """The check can fail: the same lines without their ignores are errors."""
     source = (ROOT / FACE).read_text(encoding="utf-8")

@@ -22,6 +22,12 @@ def page(name: str) -> str:
     return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
+def test_the_list_of_pages_is_complete() -> None:
+    listed = set(re.findall(r"\]\(([\w/-]+\.md)\)", page("README.md")))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("*/*.md")}
+    assert listed == {name for name in there if not name.startswith("decisions/")}
+
+
 def test_the_diagram_is_the_one_of_the_table() -> None:
     shown = re.search(
         r"<!-- states -->\n```mermaid\n(.*?)```\n<!-- /states -->", page("explanation/state-machine.md"), re.DOTALL

@@ -32,6 +32,7 @@ PUBLIC_MODULES = (
     "mainspring.testing.contract",
     "mainspring.web",
 )
+THE_USERS_OWN = {"mainspring.Context.state(return: Any)"}  # what the user's lifespan yields: no other type is true
 IMPORT_LIMIT = 0.030  # seconds, the root alone
 
 
@@ -208,7 +209,7 @@ def test_no_any_in_public_signatures() -> None:
         for parameter, annotation in annotated(signed)
         if says_any(annotation)
     ]
-    assert loose == []
+    assert set(loose) - THE_USERS_OWN == set()
 
 
 def annotated(function: Callable[..., object]) -> Iterator[tuple[str, str]]:

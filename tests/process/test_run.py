@@ -84,8 +84,8 @@ def test_C8_workers_stop_by_themselves_when_the_parent_is_killed(shop: Shop) -> 
         shop.until(1, "a", "begin")
         run.process.kill()
         wait_until(lambda: not any(lives(pid) for pid in workers), 20.0, f"{workers} go on without their parent")
-        handed_back = until_state(shop, job, "ready")
-        assert (handed_back.attempt, handed_back.rescues) == (0, 0)
+        back = record(shop, job)
+        assert (back.state in {"ready", "scheduled"}, back.attempt, back.rescues) == (True, 0, 0)
 
 
 def test_C7_a_stopped_worker_is_killed_after_the_stall_limit(shop: Shop) -> None:
@@ -111,19 +111,19 @@ def test_C7_a_blocked_loop_is_ended_and_its_job_is_a_suspect(shop: Shop) -> None
 
 
 def test_a_stop_of_the_parent_itself_kills_nobody(shop: Shop) -> None:
-    with shop.run("--stall-limit", "1") as run:
+    with shop.run("--stall-limit", "2") as run:
         (worker,) = run.until_up(1)
         run.signal(signal.SIGSTOP)
-        stopped_for(run, 2.5)
+        let_pass(run, 4)
         run.signal(signal.SIGCONT)
-        stopped_for(run, 1.5)
+        let_pass(run, 2)
         assert run.workers() == [worker]
         assert lives(worker)
 
 
-def stopped_for(run: Run, seconds: float) -> None:
-    """Lets real time pass: what must not happen has no event to wait for."""
-    with pytest.raises(AssertionError):
+def let_pass(run: Run, seconds: float) -> None:
+    """Real time passes, and nobody is found to stand still."""
+    with pytest.raises(AssertionError, match="it did not come"):
         run.until_said("has stood still", within=seconds)
 
 

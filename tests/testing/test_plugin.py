@@ -179,7 +179,7 @@ def test_other_warnings_and_other_lost_errors_go_their_way(pytester: pytest.Pyte
             Breaks()
     """
     result = run(
-        pytester, source, "-W", "default::UserWarning", "-W", "default::pytest.PytestUnraisableExceptionWarning"
+        pytester, source, *ALONE, "-W", "default::UserWarning", "-W", "default::pytest.PytestUnraisableExceptionWarning"
     )
     result.assert_outcomes(passed=1, warnings=2)
 

@@ -32,6 +32,10 @@ from mainspring import (
     retrying,
 )
 
+
+def seen(*values: object) -> None: ...
+
+
 # --- 1 retry: alone, no app, no store
 
 
@@ -168,7 +172,7 @@ async def tasks() -> None:
     mail("a", copy=2)  # type: ignore[call-arg, unused-coroutine]  # pyright: ignore[reportCallIssue]
     app.task(name=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     app.task(retries=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    print(as_task, taken, sync, await coroutine)
+    seen(as_task, taken, sync, await coroutine)
 
 
 # --- 4 enqueue with options
@@ -183,7 +187,9 @@ async def enqueue(addresses: list[str], when: datetime) -> None:
         delay=60, unique="welcome:42", unique_for="ever", priority=5, expires=timedelta(hours=1), tags=["a"]
     ).enqueue("a@example.com")
     assert_type(delayed, Job[int])
-    await send_email.options(run_at=when, queue="mail", timeout=5, retry=Retry(on=OSError), metadata={"a": 1}).enqueue("a")
+    await send_email.options(run_at=when, queue="mail", timeout=5, retry=Retry(on=OSError), metadata={"a": 1}).enqueue(
+        "a"
+    )
     await send_email.enqueue("a", subjct="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await send_email.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await send_email.enqueue(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -197,7 +203,7 @@ async def enqueue(addresses: list[str], when: datetime) -> None:
     send_email.bind(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.enqueue(send_email)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await (await app.jobs.get("id")).result(), object)
-    print(wide)
+    seen(wide)
 
 
 # --- 5 chain, group
@@ -226,7 +232,7 @@ async def charge(order: Order, cents: int = 0) -> Charge:
 
 @app.task
 async def ship(ctx: Context, charge: Charge) -> None:
-    print(ctx.attempt, charge)
+    seen(ctx.attempt, charge)
 
 
 @app.task
@@ -251,6 +257,7 @@ async def flows(order: Order, files: list[str]) -> None:
     assert_type(chain(validate.bind(order), count.bind("a")), BoundTask[int])  # a bound task gets nothing passed
     assert_type(chain(validate.bind(order), charge, count.bind("a"), plain), BoundTask[str])
     chain(validate.bind(order), ship, charge)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    assert_type(chain(validate.bind(order), app.remote("elsewhere")), BoundTask[object])
     chain(validate.bind(order), two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     chain(validate, charge)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     group(count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

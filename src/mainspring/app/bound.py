@@ -33,6 +33,13 @@ class BoundTask(Generic[R_co]):
         self.returns = returns
         self._name = name
 
+    def bind(self, value: object, /) -> BoundTask[R_co]:
+        """Raises InvalidOption: it is bound already, and no step of a chain passes it anything.
+
+        It is here for type checkers, so that a bound task fits where one that `Accepts` a value is wanted.
+        """
+        raise InvalidOption(f"{self!r} is bound already; it cannot be given {value!r}")
+
     def compile(self, ids: IdSource) -> Flow:
         """The jobs and groups to store, with fresh ids; the last job is the one whose result is wanted.
 
@@ -71,31 +78,31 @@ class Step(Protocol):
 
 
 @overload
-def chain(a: BoundTask[A], b: Accepts[A, B] | BoundTask[B], /) -> BoundTask[B]: ...
+def chain(a: BoundTask[A], b: Accepts[A, B], /) -> BoundTask[B]: ...
 @overload
-def chain(a: BoundTask[A], b: Accepts[A, B] | BoundTask[B], c: Accepts[B, C] | BoundTask[C], /) -> BoundTask[C]: ...
+def chain(a: BoundTask[A], b: Accepts[A, B], c: Accepts[B, C], /) -> BoundTask[C]: ...
 @overload
 def chain(
     a: BoundTask[A],
-    b: Accepts[A, B] | BoundTask[B],
-    c: Accepts[B, C] | BoundTask[C],
-    d: Accepts[C, D] | BoundTask[D],
+    b: Accepts[A, B],
+    c: Accepts[B, C],
+    d: Accepts[C, D],
     /,
 ) -> BoundTask[D]: ...
 @overload
 def chain(
     a: BoundTask[A],
-    b: Accepts[A, B] | BoundTask[B],
-    c: Accepts[B, C] | BoundTask[C],
-    d: Accepts[C, D] | BoundTask[D],
-    e: Accepts[D, E] | BoundTask[E],
+    b: Accepts[A, B],
+    c: Accepts[B, C],
+    d: Accepts[C, D],
+    e: Accepts[D, E],
     /,
 ) -> BoundTask[E]: ...
 def chain(*steps: Any) -> BoundTask[Any]:
     """Steps that run one after the other; the result of the chain is that of its last step.
 
     A task gets the result of the step before as its first argument (of a group: the list of its results, in the
-    order of the members). A bound task has its own arguments, and nothing is passed (API.md D29). When a step dies,
+    order of the members). A bound task has its own arguments, and nothing is passed. When a step dies,
     is cancelled or expires, those behind it are cancelled. Longer chains: `chain(chain(a, b, c), d)`.
 
     Raises InvalidOption for what cannot be a step.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from concurrent.futures import CancelledError
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -299,4 +300,7 @@ def _result_of(verb: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.Abstrac
     except BaseException:
         future.cancel()
         raise
-    return future.result()
+    try:
+        return future.result()
+    except CancelledError:
+        raise AppClosed("the event loop of this app ended before it could answer") from None

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from mainspring.app.connection import Connection, Opened
 from mainspring.clock import SystemClock
+from mainspring.engine.importable import importable_path
 from mainspring.engine.processes import ProcessPool
 from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
@@ -29,12 +30,15 @@ async def working(
     services: Sequence[Service],
 ) -> AsyncGenerator[Worker]:
     """Open the store, enter the lifespan, start the worker, then the services; all ends in the reverse order."""
+    in_processes = [task for task in registry if task.mode == "process"]
+    for task in in_processes:
+        importable_path(task.fn)  # found here rather than by its first job
     async with AsyncExitStack() as stack:
         opened = await connection.enter()
         stack.push_async_callback(connection.leave)
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
         processes: ProcessPool | None = None
-        if any(task.mode == "process" for task in registry):
+        if in_processes:
             processes = ProcessPool(min(settings.concurrency, os.cpu_count() or 1))
             stack.push_async_callback(processes.aclose)
         worker = Worker(

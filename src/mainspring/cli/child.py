@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NoReturn, TextIO
@@ -44,6 +45,7 @@ def main() -> None:
         os.set_inheritable(end, False)
     pipe = socket.socket(fileno=order.pipe)
     pipe.setblocking(False)
+    since = time.time()
     try:
         app = load_app(order.settings.app)
     except NotLoaded as error:
@@ -52,7 +54,7 @@ def main() -> None:
         log.exception("%s could not be imported", order.settings.app)
         _refuse(pipe, IMPORT_FAILED)
     try:
-        report = asyncio.run(WorkerChild(app, order, pipe).run())
+        report = asyncio.run(WorkerChild(app, order, pipe, since).run())
     except Exception:
         log.exception("worker process %d has failed", order.number)
         raise SystemExit(Exit.FAILED) from None
@@ -65,8 +67,9 @@ def main() -> None:
 class WorkerChild:
     """Runs one worker of the app, and is its mouth and ear towards the parent."""
 
-    def __init__(self, app: App, order: WorkerOrder, pipe: socket.socket) -> None:
+    def __init__(self, app: App, order: WorkerOrder, pipe: socket.socket, since: float) -> None:
         self._app = app
+        self._since = since
         self._settings = order.settings
         self._number = order.number
         self._pipe = pipe
@@ -119,7 +122,8 @@ class WorkerChild:
 
     async def _announce(self, worker: Worker) -> None:
         store = await self._app.store()
-        self._say(Ready(worker.id, self._app.url, store.features.shared, str(home_of(self._settings.app))))
+        code = str(home_of(self._settings.app))
+        self._say(Ready(worker.id, self._app.url, store.features.shared, code, self._since))
         self._announced = True
 
     async def _until_stopped(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mainspring.cli.recovery import Recovery
-from mainspring.cli.reload import changed
+from mainspring.cli.reload import changes
 from mainspring.cli.settings import Exit, RunSettings
 from mainspring.cli.witness import Witness
 from mainspring.cli.words import Ready
@@ -22,6 +22,9 @@ from mainspring.cli.workers import End, WorkerProcess
 from mainspring.service.signals import caught
 
 log = logging.getLogger("mainspring.run")
+
+START_LIMIT: Final = 60.0
+"""Seconds of silence that a worker process has until it is up, when `stall_limit` is shorter: imports may be slow."""
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the silence of the workers; shorter for a short `stall_limit`."""
@@ -67,11 +70,17 @@ class Parent:
         """The first worker alone, so that what is wrong with the app is said once; then the others beside it."""
         keeping = [asyncio.create_task(self._keep(1))]
         ready = await self._first
+        reloading: asyncio.Task[None] | None = None
         if ready is not None:
             keeping += [asyncio.create_task(self._keep(number)) for number in range(2, self._settings.processes + 1)]
             if self._settings.reload:
-                keeping.append(asyncio.create_task(self._reload(Path(ready.code))))
-        await asyncio.gather(*keeping)
+                reloading = asyncio.create_task(self._reload(Path(ready.code), ready.since))
+        try:
+            await asyncio.gather(*keeping)
+        finally:
+            if reloading is not None:
+                reloading.cancel()
+                await asyncio.gather(reloading, return_exceptions=True)
 
     def _refuse(self, text: str) -> None:
         print(f"mainspring: {text}", file=sys.stderr)
@@ -193,24 +202,19 @@ class Parent:
             passed, last = min(loop.time() - last, 2 * every), loop.time()
             for worker in list(self._workers):
                 worker.silence += passed
-                if limit is not None and worker.silence > limit:
-                    log.error("pid %d has stood still for %.3g s (stall_limit): it is killed", worker.pid, limit)
+                allowed = limit if limit is None or worker.ready is not None else max(limit, START_LIMIT)
+                if allowed is not None and worker.silence > allowed:
+                    log.error("pid %d has stood still for %.3g s (stall_limit): it is killed", worker.pid, allowed)
                     worker.kill(silent=True)
                 elif self._kill_at is not None and loop.time() > self._kill_at:
                     log.error("pid %d has not stopped in time: it is killed", worker.pid)
                     worker.kill()
             await self._witness.beat(self._workers, self._settings.lease_time)
 
-    async def _reload(self, folder: Path) -> None:
+    async def _reload(self, folder: Path, since: float) -> None:
         """Replace the workers whenever the code has changed; for development."""
-        stopping = asyncio.create_task(self._stop.wait())
-        while not self._stop.is_set():
-            watching = asyncio.create_task(changed(folder))
-            await asyncio.wait({stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if stopping.done():
-                watching.cancel()
-                break
-            log.info("%s has changed: the workers start anew", Path(watching.result()).name)
+        async for path in changes(folder, since):
+            log.info("%s has changed: the workers start anew", Path(path).name)
             self._fresh.set()  # those that wait after a failure need not any longer
             self._fresh.clear()
             self._outdated |= self._workers

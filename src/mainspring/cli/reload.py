@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +16,19 @@ LEFT_OUT: Final = {"__pycache__", "node_modules", "site-packages"}
 Seen = dict[str, tuple[int, int]]
 
 
-async def changed(folder: Path) -> str:
-    """Wait until a .py file below the folder has changed, come or gone; returns its path."""
-    before = await asyncio.to_thread(look, folder)
+async def changes(folder: Path, since: float) -> AsyncIterator[str]:
+    """The path of a .py file below the folder, each time that one has changed, come or gone.
+
+    `since`: when the code was about to be imported, in seconds since 1970; what is newer has changed already.
+    """
+    found = await asyncio.to_thread(look, folder)
+    before = {path: what for path, what in found.items() if what[0] <= since * 1e9}
     while True:
-        await asyncio.sleep(EVERY)
         now = await asyncio.to_thread(look, folder)
         if now != before:
-            return min(path for path, _ in set(now.items()) ^ set(before.items()))
+            yield min(path for path, _ in set(now.items()) ^ set(before.items()))
+        before = now
+        await asyncio.sleep(EVERY)
 
 
 def look(folder: Path) -> Seen:

@@ -15,12 +15,17 @@ TICK_EVERY: Final = 0.5
 
 
 class Ready(Struct, frozen=True, tag=True):
-    """The worker has joined. `url` names its store when the parent can open it, too; `code` is where its app lives."""
+    """The worker has joined.
+
+    `url` names its store; `shared` says whether the parent can open it, too. `code` is the folder of its app, which
+    was imported after `since` (seconds since 1970).
+    """
 
     worker: str
     url: str | None
     shared: bool
     code: str
+    since: float
 
 
 class Refused(Struct, frozen=True, tag=True):

@@ -53,6 +53,7 @@ class Parameters:
         }
         self._list: Final = next((each.name for each in given if each.kind is Parameter.VAR_POSITIONAL), None)
         self._rest: Final = next((each.name for each in given if each.kind is Parameter.VAR_KEYWORD), None)
+        self._anything: Final = self._rest is not None and len(given) == 1
         self._plain: Final = self._list is None and self._rest is None
         self._required: Final = frozenset(
             each.name
@@ -104,6 +105,8 @@ class Parameters:
 
     def _encode_any(self, args: Sequence[object], kwargs: Mapping[str, object], limit: int) -> bytes:
         """The same by `inspect`, which knows variadic parameters and says what is wrong with a call."""
+        if self._anything and not args:
+            return self._encoded(kwargs, limit)
         if args and not self._positional and self._list is None:
             raise ArgumentsInvalid(f"task {self._task!r}: give the arguments by keyword; it takes none by position")
         try:

@@ -38,9 +38,9 @@ class Buffer:
         else:
             self._entries = list(entries[::-1])
 
-    def pop(self) -> Entry:
-        """Take out the first. Raises IndexError when there is none."""
-        return self._entries.pop()
+    def pop(self) -> Entry | None:
+        """Take out the first; None when there is none."""
+        return self._entries.pop() if self._entries else None
 
     def lanes(self) -> list[Lane]:
         """The lane of each."""

@@ -63,8 +63,8 @@ class Ladder:
         self._gate.close()
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._grace
-        ended_before = self._settler.ended
-        handed_back = self._fetch.hand_back_all()
+        ended, handed_back = self._settler.ended, self._settler.handed_back
+        self._fetch.hand_back_all()
         await self._until(self._register.wait_until_empty(self._grace))
         interrupted = self._register.ids
         self._register.end(interrupted, "shutdown")
@@ -75,10 +75,15 @@ class Ladder:
         if behind:
             log.error("stopping: %d functions have not returned, and are left behind", behind)
         lost = await self._write(max(ends - loop.time(), UNWIND))
-        await self._leave()
-        finished = self._settler.ended - ended_before
-        back = handed_back + len(interrupted) - behind
-        report = Stopped(finished=finished, handed_back=back, lost=lost + self._settler.lost, left_behind=behind)
+        if not behind:
+            await self._leave()
+        # Otherwise its lease lasts until the process ends, or the lease time: nobody should run the job beside it.
+        report = Stopped(
+            finished=self._settler.ended - ended,
+            handed_back=self._settler.handed_back - handed_back,
+            lost=lost + self._settler.lost,
+            left_behind=behind,
+        )
         log.info("worker %s %s", self._worker, report)
         return report
 

@@ -20,13 +20,16 @@ from mainspring.engine.patient import patiently
 from mainspring.engine.runner import Runners
 from mainspring.engine.running import Register
 from mainspring.engine.settler import Settler
-from mainspring.model.record import JobRecord
+from mainspring.model.record import JobRecord, Settlement
 from mainspring.store.base import Claim, Claimed, Store
 
 log = logging.getLogger("mainspring.engine")
 
 STALE: Final = 1.0
 """Seconds after which a fast job that was fetched ahead, and has not been started, is handed back."""
+
+COMES_BACK: Final = 1.0
+"""Seconds after which a job comes back whose older attempt was still running here."""
 
 
 class Fetch:
@@ -120,7 +123,8 @@ class Fetch:
         gate = self._gate
         if not self._more or self._settler.full or gate.closed or gate.in_doubt or gate.apart:
             return False
-        wish = self._limits.wish(len(self._register), self._buffer.lanes())
+        still = self._loop.time() - gate.moved
+        wish = self._limits.wish(len(self._register), self._buffer.lanes(), still=still)
         if wish is None:
             return await self._look(self._loop.time(), empty=not self._limits.queues)
         self._more = False
@@ -159,10 +163,16 @@ class Fetch:
 
     def _take(self, jobs: Sequence[JobRecord], now: float) -> None:
         entries: list[Entry] = []
-        lane_of = self._limits.lane
+        mine, lane_of = self._mine, self._limits.lane
+        key, lane = ("", "", ""), None
         for job in jobs:
-            self._mine[job.id] = job.lease
-            entry = Entry(job, lane_of(job.queue, job.task, job.version), now)
+            if job.id in mine and self._still_here(job):
+                continue
+            mine[job.id] = job.lease
+            if lane is None or key != (job.queue, job.task, job.version):
+                key = (job.queue, job.task, job.version)
+                lane = lane_of(*key)
+            entry = Entry(job, lane, now)
             if job.suspect:
                 self._gate.hold(entry)
             else:
@@ -173,6 +183,19 @@ class Fetch:
         self._runners.go()
         if self._gate.closed:
             self.hand_back_all()
+
+    def _still_here(self, job: JobRecord) -> bool:
+        """A lease was lost without our knowledge, and its job came back to us: two attempts must not run here at once.
+
+        True when the older attempt runs: it is ended, and the job handed back until it is gone.
+        """
+        self._buffer.take(lambda entry: entry.job.id == job.id)
+        if job.id not in self._register:
+            return False
+        log.warning("job %s: its lease was lost and came back as %d; the older attempt is ended", job.id, job.lease)
+        self._register.end([job.id], "lost")
+        self._settler.put(Settlement(job=job.id, lease=job.lease, kind="release", after=COMES_BACK))
+        return True
 
     async def _look(self, now: float, *, empty: bool) -> bool:
         """Look for lanes that nobody told us of: after a hint that brought nothing, and once in a while.
@@ -188,11 +211,9 @@ class Fetch:
                 return True
         return False
 
-    def hand_back_all(self) -> int:
-        """Hand back everything that was claimed and has not been started; returns how many jobs that were."""
-        entries = [*self._buffer.take(lambda _: True), *self._gate.take_back()]
-        self._settler.hand_back(entries)
-        return len(entries)
+    def hand_back_all(self) -> None:
+        """Hand back everything that was claimed and has not been started."""
+        self._settler.hand_back([*self._buffer.take(lambda _: True), *self._gate.take_back()])
 
     def _note_unclear(self) -> None:
         self._compare = True

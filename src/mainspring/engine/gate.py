@@ -43,6 +43,8 @@ class Gate:
         self._suspect: Running | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._checked = float("-inf")
+        self.moved = float("-inf")
+        """When a job was taken out last, or could have been (time of the loop)."""
         self.closed = False
         """Nothing starts any more: the worker stops."""
         self.in_doubt = False
@@ -82,7 +84,8 @@ class Gate:
             return None
         if self._waiting is not None:
             return self._next_suspect(now)
-        return buffer.pop() if buffer else None
+        self.moved = now
+        return buffer.pop()
 
     def started(self, entry: Entry, running: Running) -> None:
         """A job has started and waits for something."""

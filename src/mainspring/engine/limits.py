@@ -105,11 +105,15 @@ class Limits:
         """Measure: a claim took so long."""
         self.claim_time += (took - self.claim_time) * _CLAIM_WEIGHT if self.claim_time else took
 
-    def wish(self, busy: int, waiting: Collection[Lane]) -> Wish | None:
-        """What to claim while `busy` jobs run and jobs of these lanes wait; None when it is too early to ask."""
+    def wish(self, busy: int, waiting: Collection[Lane], *, still: float = 0.0) -> Wish | None:
+        """What to claim while `busy` jobs run and jobs of these lanes wait; None when it is too early to ask.
+
+        `still`: seconds for which nothing could start. Behind slow jobs nothing is fetched ahead, however fast.
+        """
         buffered = len(waiting)
         free = self._concurrency - busy
-        ahead = [lane.ahead(self.claim_time, self._prefetch) for lane in self._lanes.values()]
+        most = 0 if free <= 0 and still > SLOW else self._prefetch
+        ahead = [lane.ahead(self.claim_time, most) for lane in self._lanes.values()]
         window = free + max(ahead, default=0)
         room = window - buffered
         # A small claim costs as much as a large one; while there is enough to do, it waits until it is worth it.

@@ -97,7 +97,9 @@ class Runners:
         began = self._now()
         slice_ends = began + SLICE
         started, more = 0, False
-        while (entry := self._next(began)) is not None:
+        # No other job begins to wait while this one is at it, so it is enough to look once.
+        full = len(self._register) >= self._concurrency
+        while not full and (entry := self._next(began)) is not None:
             started += 1
             job, lane, _ = entry
             context = Context(job, self._around, began)
@@ -134,9 +136,10 @@ class Runners:
 
     def _next(self, now: float) -> Entry | None:
         """The next job that may start now. One that may not start any more is settled instead."""
-        while len(self._register) < self._concurrency and (entry := self._gate.next(self._buffer, now)) is not None:
+        gate = self._gate
+        while (entry := gate.next(self._buffer, now)) is not None:
             job = entry.job
-            if self._gate.cancelled and job.id in self._gate.cancelled:
+            if gate.cancelled and job.id in gate.cancelled:
                 self._refuse(entry, Stopped(CANCELLED))
             elif job.expires is not None and job.expires <= now + self._around.offset:
                 self._refuse(entry, Lapsed())

@@ -14,7 +14,7 @@ from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
 from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable
 from mainspring.events import Hub
-from mainspring.model.conclude import Outcome, Released, conclude
+from mainspring.model.conclude import Completed, Outcome, Released, conclude
 from mainspring.model.record import Answer, JobRecord, Settlement
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry
@@ -75,6 +75,8 @@ class Settler:
         self.abandon = self._gather.abandon
         self.ended = 0
         """Attempts whose end was answered, those that come again left out."""
+        self.handed_back = 0
+        """Jobs that were released."""
         self.lost = 0
         """Settlements that were given up."""
 
@@ -89,6 +91,9 @@ class Settler:
     def settle(self, context: Context, entry: Entry, outcome: Outcome, ran: float | None) -> None:
         """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
         job = context.job
+        if type(outcome) is Completed:  # most of them, and no policy is asked about it
+            self.put(conclude(job, outcome, None, elapsed=0.0, ran=ran, random=self._random))
+            return
         elapsed = 0.0 if job.begun is None else max(self._now() + self._around.offset - job.begun, 0.0)
         if isinstance(outcome, Released) and ran is not None and not outcome.after:
             outcome = Released(self._random() * SPREAD)
@@ -113,13 +118,16 @@ class Settler:
     def _answered(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
         leases = self._leases
         soonest: float | None = None
+        again = released = 0
         for settlement in settlements:
             if leases.get(settlement.job) == settlement.lease:
                 del leases[settlement.job]
             if settlement.kind in _COMES_AGAIN:
                 soonest = settlement.after if soonest is None else min(soonest, settlement.after)
-            else:
-                self.ended += 1
+                again += 1
+                released += settlement.kind == "release"
+        self.ended += len(settlements) - again
+        self.handed_back += released
         if soonest is not None:
             self._on_due(soonest)
         if answers.count("accepted") != len(answers):

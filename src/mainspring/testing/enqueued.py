@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import Parameter, Signature
+from typing import cast
 
 from msgspec import to_builtins
 
@@ -29,8 +30,8 @@ class Wanted:
     """A job that is looked for: its task, some of its arguments by name, some of its options as they are stored."""
 
     task: str
-    arguments: Mapping[str, object] = field(default_factory=dict)
-    options: Mapping[str, object] = field(default_factory=dict)
+    arguments: Mapping[str, object]
+    options: Mapping[str, object]
     parameters: Parameters | None = None
 
     def differences(self, job: JobRecord) -> list[str]:
@@ -38,7 +39,7 @@ class Wanted:
         if job.task != self.task:
             return [f"task is {job.task}"]
         said = arguments_of(job, self.parameters)
-        found = []
+        found: list[str] = []
         for name, value in self.arguments.items():
             if name not in said:
                 found.append(f"{name} is not given")
@@ -95,7 +96,7 @@ def same(expected: object, found: object) -> bool:
     if bool(expected == found):
         return True
     try:
-        return decode(encode(expected)) == to_builtins(found)
+        return bool(decode(encode(expected)) == to_builtins(found))
     except (MainspringError, TypeError, ValueError):
         return False  # no JSON: what is stored cannot be it
 
@@ -107,20 +108,27 @@ def option_differs(job: JobRecord, name: str, value: object) -> str:
             assert isinstance(value, float | None)
             return time_differs(job, name, value)
         case "tags":
-            assert isinstance(value, tuple)
-            missing = sorted(set(value) - set(job.tags))
+            missing = sorted(set(cast("tuple[str, ...]", value)) - set(job.tags))
             return f"tag {missing[0]!r} is not there" if missing else ""
         case "metadata":
             assert isinstance(value, bytes)
-            found = decode(job.metadata, dict[str, object]) if job.metadata else {}
-            missing = [key for key, each in decode(value, dict[str, object]).items() if found.get(key) != each]
-            return f"metadata has {missing[0]}={found.get(missing[0])!r}" if missing else ""
+            return metadata_differs(job, value)
         case "options":
             assert isinstance(value, bytes)
             return policy_differs(job, value)
         case _:
             found_value = getattr(job, name)
             return "" if found_value == value else f"{name} is {found_value!r}"
+
+
+def metadata_differs(job: JobRecord, value: bytes) -> str:
+    """Compare the keys of the metadata that were given."""
+    found: dict[str, object] = decode(job.metadata, dict[str, object]) if job.metadata else {}
+    expected: dict[str, object] = decode(value, dict[str, object])
+    for key, each in expected.items():
+        if found.get(key) != each:
+            return f"metadata has {key}={found.get(key)!r}"
+    return ""
 
 
 def time_differs(job: JobRecord, name: str, value: float | None) -> str:

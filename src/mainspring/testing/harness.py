@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast, overload
@@ -31,6 +31,9 @@ T = TypeVar("T")
 PAGE: Final = 1000
 FROM_LIFESPAN: Final = object()
 WITHOUT_APP: Final = "call it with your app first: `async with mainspring(app) as h:`"
+RARELY: Final = 60.0
+"""Seconds between polls of a store that tells its news by itself: hours of virtual time have few of them."""
+
 LIMIT: Final = 86_400.0
 """Seconds of virtual time after which `drain` says that something does not end."""
 
@@ -83,7 +86,9 @@ class Harness:
             stack.push_async_callback(store.close)
             stack.enter_context(app.connection.lent(store, clock=loop.clock, ids=ids))
             await stack.enter_async_context(app)
-            self._place = Workplace(store, app.registry, app.events, loop.clock, ids, settings(self._concurrency))
+            self._place = Workplace(
+                store, app.registry, app.events, loop.clock, ids, settings(self._concurrency, RARELY)
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -126,8 +131,8 @@ class Harness:
         """Run every job that is due, and those that these add, until none is; returns how many attempts ended.
 
         Time stands still, but for what tasks sleep. A retry, a delay or a snooze is due later, so it takes an
-        `advance` and one more `drain`. Jobs whose task the app does not know stay where they are. Raises TimeoutError
-        when jobs are still due after `limit` seconds of virtual time.
+        `advance` and one more `drain`. Jobs whose task the app does not know, and those in a paused queue, stay where
+        they are. Raises TimeoutError when jobs are still due after `limit` seconds of virtual time.
         """
         return await work_off(self._entered(), await self._state_of_tasks(), seconds(limit))
 
@@ -136,7 +141,7 @@ class Harness:
 
         Returns how many attempts ended.
         """
-        async with working(self._entered(), await self._state_of_tasks()) as ended:
+        async with working(self._entered(), await self._state_of_tasks()) as (_, ended):
             await loop_in_virtual_time().advance(duration)
             return ended.number
 
@@ -249,13 +254,15 @@ async def drain(app: App, *, concurrency: int = 10, limit: Duration = 60) -> int
         return await work_off(place, state, seconds(limit))
 
 
-def settings(concurrency: int) -> WorkerSettings:
+def settings(concurrency: int, poll: float = 1.0) -> WorkerSettings:
     """For a worker in a test: nothing is pruned, and long leases save beats."""
-    return WorkerSettings(concurrency=concurrency, lease_time=3600.0, retention={}, name="test")
+    return WorkerSettings(
+        concurrency=concurrency, lease_time=3600.0, poll=poll, retention={}, prune_every=3600.0, name="test"
+    )
 
 
 @asynccontextmanager
-async def lifespan_of(app: App) -> AsyncIterator[object]:
+async def lifespan_of(app: App) -> AsyncGenerator[object]:
     """What tasks of this app get as `ctx.state`, while the block lasts."""
     if app.lifespan is None:
         yield None

@@ -10,7 +10,7 @@ import gc
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
@@ -125,7 +125,7 @@ def in_virtual_time(test: AsyncTest) -> Callable[..., None]:
 
 
 @contextmanager
-def in_place_of_the_test(item: pytest.Function, plain: Callable[..., None]) -> Iterator[None]:
+def in_place_of_the_test(item: pytest.Function, plain: Callable[..., None]) -> Generator[None]:
     """While the block lasts, pytest calls `plain` for this test."""
     given = getattr(item.obj, "hypothesis", None)
     target, name = (item, "obj") if given is None else (given, "inner_test")
@@ -138,7 +138,7 @@ def in_place_of_the_test(item: pytest.Function, plain: Callable[..., None]) -> I
 
 
 @contextmanager
-def watching() -> Iterator[list[str]]:
+def watching() -> Generator[list[str]]:
     """Collects what Python says of coroutines that were never awaited, each with the line that made it.
 
     The warning is raised where the coroutine is thrown away, which no caller can catch; so it is turned into an

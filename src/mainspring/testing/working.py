@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -15,17 +15,14 @@ from mainspring.engine.worker import Worker
 from mainspring.events import Hub
 from mainspring.ids import IdSource
 from mainspring.model.record import JobRecord
-from mainspring.store.base import Filter, Store
-
-LOOK_AGAIN = 1.0
-"""Seconds between two looks at what is left, where no end of a job asks for one."""
+from mainspring.store.base import Beat, Filter, Store
 
 PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """All that a worker needs."""
+    """All that a worker needs. Its `poll` is also how often it is asked what is left, where no end of a job tells."""
 
     store: Store
     registry: Registry
@@ -58,8 +55,8 @@ class Ended:
 
 
 @asynccontextmanager
-async def working(place: Workplace, state: object) -> AsyncIterator[Ended]:
-    """A worker while the block lasts; `state` becomes `ctx.state`.
+async def working(place: Workplace, state: object) -> AsyncGenerator[tuple[Worker, Ended]]:
+    """A worker while the block lasts, and what it ends; `state` becomes `ctx.state`.
 
     Waits of retries are the longest that their jitter allows: tests leave nothing to chance.
     """
@@ -75,8 +72,8 @@ async def working(place: Workplace, state: object) -> AsyncIterator[Ended]:
             clock=place.clock,
             ids=place.ids,
             random=lambda: 1.0,
-        ):
-            yield ended
+        ) as worker:
+            yield worker, ended
     finally:
         stop_listening()
 
@@ -88,33 +85,34 @@ async def work_off(place: Workplace, state: object, limit: float) -> int:
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + limit
-    async with working(place, state) as ended:
-        while await left(place):
+    async with working(place, state) as (worker, ended):
+        while jobs := await left(place, worker):
             if loop.time() >= until:
-                jobs = await left(place)
                 raise TimeoutError(f"still not done after {limit:g} s: {', '.join(named(job) for job in jobs[:10])}")
-            await ended.next(min(LOOK_AGAIN, until - loop.time()))
+            await ended.next(min(place.settings.poll, until - loop.time()))
         return ended.number
 
 
-async def left(place: Workplace) -> list[JobRecord]:
-    """Some of the jobs that this process can run and that run, are ready, or should be by now; empty when none."""
-    now = await place.store.now()
-    found: list[JobRecord] = []
+async def left(place: Workplace, worker: Worker) -> list[JobRecord]:
+    """Some of the jobs that this worker runs, or can run now; empty when there are none."""
+    store = place.store
+    swept = await store.sweep(worker.id)
+    while swept.promoted or swept.woken or swept.expired or swept.rescued:
+        swept = await store.sweep(worker.id)  # what was promoted may have expired
+    tasks = {(task.name, task.version) for task in place.registry}
+    paused = (await store.beat(Beat(worker.id))).paused
     cursor: str | None = None
-    while not found:
-        page = await place.store.find(Filter(states=("ready", "running", "scheduled")), cursor=cursor, limit=PAGE)
-        found = [job for job in page.jobs if job.due <= now or job.state == "running"]
-        found = [job for job in found if (job.task, job.version) in known(place.registry)]
+    while True:
+        page = await store.find(Filter(states=("ready", "running", "scheduled")), cursor=cursor, limit=PAGE)
+        found = [job for job in page.jobs if (job.task, job.version) in tasks and is_left(job, swept.now, paused)]
         cursor = page.cursor
-        if cursor is None:
-            break
-    return found
+        if found or cursor is None:
+            return found
 
 
-def known(registry: Registry) -> set[tuple[str, str]]:
-    """Tasks that a worker of this process can run."""
-    return {(task.name, task.version) for task in registry}
+def is_left(job: JobRecord, now: float, paused: Collection[str]) -> bool:
+    """Whether the job runs, or could."""
+    return job.state == "running" or (job.due <= now and job.queue not in paused)
 
 
 def without_processes(registry: Registry) -> Registry:

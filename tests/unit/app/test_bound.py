@@ -92,9 +92,14 @@ def test_a_group_alone_cannot_be_stored() -> None:
 
 def test_a_unique_job_cannot_be_a_step() -> None:
     with pytest.raises(InvalidOption, match="unique"):
-        chain(count.options(unique="k").bind("a"), total)
+        chain(count.options(unique="k").bind("a"), count.bind("b"))
     with pytest.raises(InvalidOption, match="unique"):
         group(count.options(unique="k").bind("a"))
+
+
+def test_a_bound_task_cannot_be_bound_again() -> None:
+    with pytest.raises(InvalidOption, match="bound already"):
+        count.bind("a").bind("b")
 
 
 def test_chains_can_be_put_into_chains() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -31,7 +31,7 @@ def synchronous(n: int) -> int:
 
 
 class Mailer:
-    options = {"queue": "mail", "priority": 2}
+    options: ClassVar = {"queue": "mail", "priority": 2}
 
     def __init__(self, sent: list[str]) -> None:
         self.sent = sent
@@ -312,7 +312,9 @@ def test_D8_a_remote_task_has_no_code(app: App) -> None:
     assert "billing.invoice" not in app.registry
 
 
-async def test_services_have_names_of_their_own(app: App) -> None:
-    app.service(name="s", every=30)(asynchronous)
+def test_services_have_names_of_their_own(app: App) -> None:
+    async def beside() -> None: ...
+
+    assert app.service(name="s", every=30)(beside) is beside
     with pytest.raises(InvalidOption, match="'s' already"):
-        app.service(name="s")(asynchronous)
+        app.service(name="s")(beside)

@@ -123,7 +123,7 @@ def test_a_pydantic_model_is_built_by_its_method() -> None:
     args, _ = through(take, Model(3))
     assert isinstance(args[0], Model)
     assert args[0].n == 3
-    with pytest.raises(ArgumentsInvalid, match="'model'.*n must not be negative"):
+    with pytest.raises(ArgumentsInvalid, match=r"'model'.*n must not be negative"):
         parameters(take).decode(b'{"model":{"n":-1}}')
 
 
@@ -169,13 +169,15 @@ def test_positional_only_parameters() -> None:
         (("a",), {"subjct": "x"}, "did you mean 'subject'"),
     ],
 )
-def test_a_call_that_does_not_fit_names_the_task(args: tuple[object, ...], kwargs: dict[str, object], says: str) -> None:
+def test_a_call_that_does_not_fit_names_the_task(
+    args: tuple[object, ...], kwargs: dict[str, object], says: str
+) -> None:
     with pytest.raises(ArgumentsInvalid, match=f"shop.send.*{says}"):
         parameters(send).encode(args, kwargs)
 
 
 def test_WFL_022_a_value_that_is_no_json_is_refused_by_name() -> None:
-    with pytest.raises(EncodingError, match="argument 'to' of task 'shop.send'"):
+    with pytest.raises(EncodingError, match=r"argument 'to' of task 'shop.send'"):
         parameters(send).encode((object(),), {})
 
 
@@ -202,7 +204,9 @@ def test_WFL_021_a_payload_that_does_not_fit_names_the_parameter(payload: bytes,
 def test_WFL_021_the_place_inside_the_value_is_named() -> None:
     def buy(basket: Basket) -> None: ...
 
-    with pytest.raises(ArgumentsInvalid, match=r"parameter 'basket': Expected `int`, got `str` at basket.items\[1\].count"):
+    with pytest.raises(
+        ArgumentsInvalid, match=r"parameter 'basket': Expected `int`, got `str` at basket.items\[1\].count"
+    ):
         parameters(buy).decode(b'{"basket":{"items":[{"sku":"a"},{"sku":"b","count":"c"}]}}')
 
 
@@ -210,7 +214,7 @@ def test_WFL_021_the_place_inside_the_value_is_named() -> None:
 
 
 def test_D4_annotations_are_resolved_at_the_first_use() -> None:
-    with pytest.raises(TaskDefinitionError, match="'shop.later'.*parameter 'order'.*'Order'.*TYPE_CHECKING"):
+    with pytest.raises(TaskDefinitionError, match=r"'shop.later'.*parameter 'order'.*'Order'.*TYPE_CHECKING"):
         parameters(later).encode((1,), {})
     with pytest.raises(TaskDefinitionError, match="'order'"):
         parameters(later).resolve()
@@ -238,7 +242,7 @@ def test_a_class_that_cannot_be_made_from_json_is_said_when_it_comes() -> None:
     def take(value: object) -> None: ...
 
     take.__annotations__["value"] = Strange
-    with pytest.raises(ArgumentsInvalid, match="'value'.*Strange cannot be made from JSON"):
+    with pytest.raises(ArgumentsInvalid, match=r"'value'.*Strange cannot be made from JSON"):
         parameters(take).decode(b'{"value":{}}')
 
 
@@ -279,13 +283,18 @@ def test_results_come_back_as_the_return_annotation_says() -> None:
     assert parameters(rich).decode_result(b'{"sku":"a","count":2}') == Item("a", 2)
     assert parameters(untyped).decode_result(b'{"a":1}') == {"a": 1}
     assert parameters(rich).decode_result(None) is None
-    with pytest.raises(EncodingError, match="result of task 'shop.rich'"):
+    with pytest.raises(EncodingError, match=r"result of task 'shop.rich'"):
         parameters(rich).decode_result(b"1")
 
 
 json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(exclude_characters="\0", codec="utf-8")),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_characters="\0", codec="utf-8")), inner),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_characters="\0", codec="utf-8")), inner)
+    ),
     max_leaves=10,
 )
 

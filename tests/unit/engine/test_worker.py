@@ -440,7 +440,7 @@ async def test_a_delayed_job_starts_on_time() -> None:
             worker.notice("default", "t", due=due)
             asked = shop.loop.time()
             await shop.ended(job)
-        assert 0.1 <= started[0] - asked <= 0.12
+        assert started[0] - asked == pytest.approx(0.1, abs=0.01)
 
 
 @virtual
@@ -506,7 +506,8 @@ async def test_D25_a_late_sync_function_keeps_its_slot_until_it_returns() -> Non
         shop.task(work, mode="sync", context=True, timeout=5.0)
         job = await shop.add()
         async with shop.worker(lease_time=60.0) as worker:
-            await shop.until(lambda: job in worker.running)
+            while job not in worker.running:
+                await asyncio.sleep(0)  # no time passes while a thread is at work
             await shop.loop.advance(8, wait_outside=False)  # type: ignore[attr-defined]
             assert (await shop.job(job)).state == "running"
             assert job in worker.running

@@ -79,8 +79,12 @@ def test_what_a_flow_ends_with() -> None:
 leaves = st.builds(one, st.sampled_from("abc"), bound=st.booleans())
 nodes = st.recursive(
     leaves,
-    lambda inner: st.builds(lambda steps, end: Chain((*steps, end)), st.lists(inner, min_size=1, max_size=3), leaves)
-    | st.builds(lambda members, end: Chain((Fan(tuple(members)), end)), st.lists(inner, min_size=1, max_size=3), leaves),
+    lambda inner: (
+        st.builds(lambda steps, end: Chain((*steps, end)), st.lists(inner, min_size=1, max_size=3), leaves)
+        | st.builds(
+            lambda members, end: Chain((Fan(tuple(members)), end)), st.lists(inner, min_size=1, max_size=3), leaves
+        )
+    ),
     max_leaves=12,
 )
 

@@ -197,6 +197,52 @@ async def test_snooze_and_retry_later_wait_for_advance(mainspring: Harness) -> N
         assert await job.result() == 2
 
 
+async def test_drain_ends_what_has_expired_and_lets_no_time_pass(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="news")
+    async def news() -> None: ...
+
+    async with mainspring(app) as h:
+        await news.options(expires=60).enqueue()
+        await news.options(expires=60, delay=50).enqueue()
+        await news.options(expires=hours(3), delay=hours(2)).enqueue()
+        await h.advance(120)
+        assert await h.drain() == 0
+        assert [job.state for job in h.jobs()] == ["expired", "expired", "scheduled"]
+        assert h.clock.monotonic() == 120
+
+
+async def test_drain_leaves_paused_queues_alone(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="news")
+    async def news() -> None: ...
+
+    async with mainspring(app) as h:
+        await app.queues.pause("later")
+        await news.options(queue="later").enqueue()
+        await news.enqueue()
+        assert await h.drain() == 1
+        assert [job.state for job in h.jobs()] == ["ready", "completed"]
+        assert h.clock.monotonic() == 0
+        await app.queues.resume("later")
+        assert await h.drain() == 1
+
+
+async def test_what_was_cancelled_does_not_run(mainspring: Harness) -> None:
+    app = App()
+
+    @app.task(name="news")
+    async def news() -> None: ...
+
+    async with mainspring(app) as h:
+        job = await news.enqueue()
+        assert await job.cancel() == "cancelled"
+        assert await h.drain() == 0
+        assert h.jobs(state="cancelled") == [job]
+
+
 # --- the state of tasks
 
 
@@ -228,8 +274,8 @@ async def test_the_lifespan_is_entered_once_and_only_by_a_worker(mainspring: Har
 async def test_a_state_of_the_test_takes_the_place_of_the_lifespan(mainspring: Harness) -> None:
     @asynccontextmanager
     async def resources(_app: App) -> AsyncIterator[str]:
-        raise AssertionError("not in a test")
-        yield ""
+        seen.append("entered")
+        yield "smtp"
 
     app = App(lifespan=resources)
     seen: list[object] = []
@@ -253,8 +299,9 @@ async def test_each_block_begins_empty_and_the_app_is_given_back(mainspring: Har
     @app.task(name="mail")
     async def mail() -> None: ...
 
+    h = mainspring(app)
     for _ in range(2):
-        async with mainspring(app) as h:
+        async with h:
             assert h.jobs() == []
             await mail.enqueue()
             assert len(h.jobs()) == 1

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from mainspring.model.record import Answer, NewGroup, NewJob, Settlement
 from mainspring.store.base import Added, CancelAnswer, ChangeAnswer, Claim, Claimed, Lane, ReplayAnswer
-from mainspring.store.serial import add, claim, control, settle
+from mainspring.store.serial import add, control, settle
+from mainspring.store.serial import claim as claiming
 from mainspring.store.serial.backend import Backend
 
 
@@ -18,9 +19,9 @@ class JobVerbs(Backend):
         self._hint()
         return answers
 
-    async def claim(self, claim_: Claim) -> Claimed:
+    async def claim(self, claim: Claim) -> Claimed:
         now = self._clock.now()
-        return Claimed(await self._write(lambda rows: claim.claim(rows, now, self._ids, claim_)), now)
+        return Claimed(await self._write(lambda rows: claiming.claim(rows, now, self._ids, claim)), now)
 
     async def lanes(self) -> list[Lane]:
         return await self._read(lambda rows: rows.lanes())

@@ -13,24 +13,22 @@ from mainspring.store.sqlite.rows import SqliteRows
 
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"})
 _VOLATILE: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-_GRADES: Final = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
 
 
 def findings(connection: sqlite3.Connection, rows: SqliteRows, place: Place) -> list[Finding]:
     """Durability, file system, counts and the file's own consistency. Reads the whole file: seconds for gigabytes."""
     if place.private:
         return [Finding("warning", "durability", "a database in memory: everything is lost when the store is closed")]
-    return [_durability(connection), _journal(connection), _file_system(place.path), _tallies(rows), _pages(connection)]
+    return [_durability(place), _journal(connection), _file_system(place.path), _tallies(rows), _pages(connection)]
 
 
-def _durability(connection: sqlite3.Connection) -> Finding:
-    grade = _GRADES.get(connection.execute("PRAGMA synchronous").fetchone()[0], "unknown")
-    if grade in ("FULL", "EXTRA"):
-        return Finding("ok", "durability", f"synchronous={grade}: acknowledged work survives a power cut")
+def _durability(place: Place) -> Finding:
+    if place.synchronous == "FULL":
+        return Finding("ok", "durability", "synchronous=FULL: acknowledged work survives a power cut")
     return Finding(
         "warning",
         "durability",
-        f"synchronous={grade}: acknowledged work survives a crash of the process, but the last commits may be lost in a"
+        "synchronous=NORMAL: acknowledged work survives a crash of the process, but the last commits may be lost in a"
         " power cut; use synchronous=FULL to keep them",
     )
 

@@ -25,6 +25,7 @@ Synchronous = Literal["FULL", "NORMAL"]
 
 _CACHE_KIB: Final = 32 * 1024
 _CHECKPOINT_PAGES: Final = 4000
+_SMALLEST_BYTES: Final = 512
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -58,6 +59,8 @@ def inspect(path: str) -> bool:
         return False
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnsuitable(f"{path} is no regular file; give the path of a database file")
+    if 0 < found.st_size < _SMALLEST_BYTES:  # SQLite would take it for an empty database, and write over it
+        raise StoreUnsuitable(f"{path} is no SQLite database; give another path")
     if found.st_size > 0:
         _look_inside(path)
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(folder, os.W_OK | os.X_OK):
@@ -75,10 +78,14 @@ def connect(place: Place, *, read_only: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
         target, uri=not place.private, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    if read_only:
-        connection.execute("PRAGMA query_only = ON")
+    try:
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,6 @@ from mainspring.store.base import Lane
 from mainspring.store.sql import statements
 from mainspring.store.sqlite.connect import PACKAGE
 from mainspring.store.sqlite.records import (
-    JobRow,
     Row,
     added_row,
     job_of,
@@ -43,7 +42,9 @@ class SqliteJobs:
         self._db = connection
         self._tally: Counter[tuple[str, str, str, str]] = Counter()
         self._seen: dict[str, int] = {}  # where heads of lanes are
-        self._claimed: dict[str, tuple[int, LaneKey]] = {}  # where the jobs are that this process was given
+        self._claimed: dict[str, int] = {}  # where the jobs are that this process was given
+        self._lane_of: dict[str, LaneKey] = {}  # and to which lane they belong
+        self._lanes: dict[LaneKey, LaneKey] = {}
         self.woke: set[str] = set()
         """The queues in which this batch has made something ready."""
 
@@ -104,16 +105,16 @@ class SqliteJobs:
             if place is None:
                 return False
             started = None if each.ran is None else now - each.ran
-            rows.append((place[0], each.job, each.lease, each.reason, started, now, each.result))
+            rows.append((place, each.job, each.lease, each.reason, started, now, each.result))
         self._db.execute("SAVEPOINT plain")
         done = self._db.executemany(SQL["complete"], rows).rowcount == len(rows)
         if not done:
             self._db.execute("ROLLBACK TO plain")
         self._db.execute("RELEASE plain")
-        for place in places if done else ():
-            if place is not None:
-                self._tally[(*place[1], "running")] -= 1
-                self._tally[(*place[1], "completed")] += 1
+        lanes = Counter(self._lane_of.pop(each.job) for each in settlements) if done else {}
+        for lane, number in lanes.items():
+            self._tally[(*lane, "running")] -= number
+            self._tally[(*lane, "completed")] += number
         return done
 
     def link(self, ids: Iterable[str]) -> None:
@@ -134,9 +135,11 @@ class SqliteJobs:
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         key = (lane.queue, lane.task, lane.version, suspect, limit)
-        rows = cast("list[JobRow]", self._db.execute(SQL["heads"], key).fetchall())
-        found = [job_of(row) for row in rows]
-        self._seen.update((row[1], row[0]) for row in rows)
+        found: list[JobRecord] = []
+        for row in self._db.execute(SQL["heads"], key):
+            job = job_of(row)
+            self._seen[job.id] = row[0]
+            found.append(job)
         return found
 
     def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
@@ -164,14 +167,17 @@ class SqliteJobs:
     def _claim(self, changes: Sequence[Change]) -> None:
         """Ready jobs become running, all in one statement: a claim gives all of them the same."""
         first = changes[0][1]
-        if len(self._claimed) > _PLACES_KEPT:
+        if len(self._lane_of) > _PLACES_KEPT:
             self._claimed.clear()  # a cache: what was settled by others stays in it
+            self._lane_of.clear()
         places: list[int] = []
         for _, job in changes:
             seq = self._seen[job.id]
             places.append(seq)
             if not job.linked:
-                self._claimed[job.id] = (seq, (job.queue, job.task, job.version))
+                lane = (job.queue, job.task, job.version)
+                self._claimed[job.id] = seq
+                self._lane_of[job.id] = self._lanes.setdefault(lane, lane)
         self._db.execute(SQL["claim"], (first.worker, first.claim, first.claimed, as_json(places)))
 
     def _entered(self, job: JobRecord) -> None:

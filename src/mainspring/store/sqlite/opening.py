@@ -6,17 +6,14 @@ import asyncio
 import os
 import sqlite3
 from dataclasses import dataclass
-from time import monotonic, sleep
 
-from mainspring.errors import StoreUnavailable
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.connect import Place, connect, inspect, prepare
 from mainspring.store.sqlite.locks import FileLiveness, FileLock, Liveness, LocalLiveness, lock_file
+from mainspring.store.sqlite.patience import Patience
 from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.watch import Watch
 from mainspring.store.sqlite.writer import Writer
-
-_BUSY_WAIT = 0.01
 
 
 @dataclass(slots=True)
@@ -65,10 +62,8 @@ def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy
         if liveness is None:
             liveness = FileLiveness(f"{place.path}-workers")
             liveness.probe()
-        connections.append(connect(place))
         with turn:
-            migrated = _patiently_prepared(connections[0], place, busy_limit)
-        connections += [connect(place, read_only=True), connect(place, read_only=True)]
+            migrated = _patiently_connected(place, connections, busy_limit)
         watch = Watch(connections[2], poll)
     except BaseException:
         for connection in connections:
@@ -86,20 +81,22 @@ def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy
     return Opened(os.getpid(), writer, reader, watch, liveness, turn, migrated)
 
 
-def _patiently_prepared(connection: sqlite3.Connection, place: Place, busy_limit: float) -> list[str]:
-    """Prepare the file; a program that holds a lock on it just now is waited for."""
-    start = monotonic()
+def _patiently_connected(place: Place, connections: list[sqlite3.Connection], busy_limit: float) -> list[str]:
+    """Connect for writing, for reading, for watching; a program that holds a lock just now is waited for."""
+    patience = Patience(place.path, busy_limit)
     while True:
         try:
-            return prepare(connection, place)
+            connections.append(connect(place))
+            migrated = prepare(connections[0], place)
+            connections += [connect(place, read_only=True), connect(place, read_only=True)]
         except sqlite3.OperationalError as error:
             if not faults.is_busy(error):
                 raise
-            if monotonic() - start >= busy_limit:
-                raise StoreUnavailable(
-                    f"another program has held a lock on {place.path} for {busy_limit:.0f} s; end it, then open again"
-                ) from error
-            sleep(_BUSY_WAIT)
+            while connections:
+                connections.pop().close()
+            patience.wait(error)
+        else:
+            return migrated
 
 
 def _tell(watch: Watch, rows: SqliteRows) -> None:

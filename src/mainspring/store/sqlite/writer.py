@@ -15,13 +15,13 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from time import monotonic, sleep
 from typing import Final, Generic, TypeVar, cast
 
 from mainspring.clock import enter_outside, leave_outside
 from mainspring.errors import StoreError, StoreUnavailable
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.locks import FileLock
+from mainspring.store.sqlite.patience import Patience
 from mainspring.store.sqlite.rows import SqliteRows
 
 T = TypeVar("T")
@@ -32,8 +32,6 @@ BATCH_LIMIT: Final = 1000
 
 BUSY_LIMIT: Final = 30.0
 """Seconds that a call waits for the lock of a connection which is not ours, before StoreUnavailable."""
-
-_FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.05
 
 
 class Call(Generic[T]):
@@ -161,59 +159,54 @@ class Writer:
 
     def _together(self, calls: Sequence[AnyCall], *, guarded: bool) -> bool:
         """One transaction. True: it is committed, and every call has its answer or error. False: nothing is written."""
-        try:
-            self._open_transaction()
-            for call in calls:
-                call.answer = call.error = None
-                if guarded:
-                    self._guarded(call)
-                else:
-                    call.answer = call.verb(self._rows)
-            self._rows.flush()
-            self._db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001  # it goes to the caller, when the call is alone
-            self._roll_back()
-            if len(calls) == 1:
-                calls[0].error = self._translated(error)
-            return False
-        if self._committed is not None:
-            self._committed(self._rows)
-        return True
+        patience = Patience(self._path, self._busy_limit)
+        while True:
+            try:
+                self._transaction(calls, guarded=guarded)
+            except Exception as error:  # noqa: BLE001  # it goes to the caller, when the call is alone
+                self._roll_back()
+                if faults.is_busy(error):
+                    try:
+                        patience.wait(error)
+                    except StoreUnavailable as over:
+                        for call in calls:
+                            call.error = over
+                        return True
+                    continue
+                if len(calls) == 1:
+                    calls[0].error = self._translated(error)
+                return False
+            if self._committed is not None:
+                self._committed(self._rows)
+            return True
+
+    def _transaction(self, calls: Sequence[AnyCall], *, guarded: bool) -> None:
+        self._db.execute(self._begin)
+        self._rows.begin()
+        for call in calls:
+            call.answer = call.error = None
+            if guarded:
+                self._guarded(call)
+            else:
+                call.answer = call.verb(self._rows)
+        self._rows.flush()
+        self._db.execute("COMMIT")
 
     def _guarded(self, call: AnyCall) -> None:
         """One call of several: what it wrote is taken back when it fails, and only that."""
         self._db.execute("SAVEPOINT call")
+        woke = set(self._rows.woke)
         try:
             call.answer = call.verb(self._rows)
             self._rows.flush()
         except Exception as error:
-            if not self._db.in_transaction:
-                raise  # a full disk ends the whole transaction
+            if not self._db.in_transaction or faults.is_busy(error):
+                raise  # a full disk ends the whole transaction, and a lock is waited for without it
             self._db.execute("ROLLBACK TO call")
             self._rows.begin()
+            self._rows.woke = woke
             call.error = self._translated(error)
         self._db.execute("RELEASE call")
-
-    def _open_transaction(self) -> None:
-        """Begin, waiting for connections that are not ours: a user's own, a backup tool. They take no turns."""
-        waited, wait, start = 0.0, _FIRST_WAIT, monotonic()
-        while True:
-            try:
-                self._db.execute(self._begin)
-            except sqlite3.OperationalError as error:
-                waited = monotonic() - start
-                if not faults.is_busy(error):
-                    raise
-                if waited >= self._busy_limit:
-                    raise StoreUnavailable(
-                        f"another program has held the write lock of {self._path} for {waited:.0f} s; end its"
-                        " transaction, then repeat"
-                    ) from error
-                sleep(wait)
-                wait = min(wait * 1.5, _LONGEST_WAIT)
-            else:
-                self._rows.begin()
-                return
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:

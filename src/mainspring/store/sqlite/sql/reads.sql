@@ -79,9 +79,13 @@ SELECT queue, task, version FROM tallies WHERE state = 'ready' AND number > 0 OR
 -- name: recount
 -- What the tallies should be; for `check`.
 SELECT count(*) FROM (
-    SELECT queue, task, version, state, count(*) AS number FROM jobs GROUP BY queue, task, version, state
-    EXCEPT
-    SELECT queue, task, version, state, number FROM tallies
+    SELECT queue, task, version, state FROM (
+        SELECT queue, task, version, state, count(*) AS number FROM jobs GROUP BY queue, task, version, state
+        UNION ALL
+        SELECT queue, task, version, state, -number FROM tallies
+    )
+    GROUP BY queue, task, version, state
+    HAVING sum(number) <> 0
 );
 
 -- name: anything_ready

@@ -1,0 +1,95 @@
+"""What other processes do in the tests: `python -m tests.store.sqlite.other VERB PATH …`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from mainspring.model.record import NewJob
+from mainspring.store.base import Claim, Lane, Worker
+from mainspring.store.sqlite import SqliteStore
+from mainspring.store.sqlite.locks import FileLiveness, FileLock
+from mainspring.store.sqlite.rows import SqliteRows
+
+LANES = (Lane("default", "t", "", 1000),)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+async def add(path: str, prefix: str, number: str) -> None:
+    """Add jobs one by one, many at the same time."""
+    store = SqliteStore(path, synchronous="NORMAL")
+    await store.open()
+    say("ready")
+    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.gather(*(store.add([NewJob(id=f"{prefix}{n}", task="t")]) for n in range(int(number))))
+    await store.close()
+
+
+async def hold_turn(path: str) -> None:
+    """Stand still in the middle of a transaction, with the turn lock held."""
+    store = SqliteStore(path)
+    await store.open()
+
+    def verb(rows: SqliteRows) -> None:
+        rows._db.execute("INSERT INTO paused_queues VALUES ('half')")
+        say("holding")
+        time.sleep(60)
+
+    await store._open().writer.call(verb)
+
+
+async def work(path: str, worker: str) -> None:
+    """Claim what there is, and never settle."""
+    store = SqliteStore(path)
+    await store.open()
+    await store.join(Worker(worker))
+    claimed = await store.claim(Claim(worker, 1, LANES, 100))
+    say(" ".join(job.id for job in claimed.jobs))
+    await asyncio.sleep(60)
+
+
+async def wake(path: str, number: str) -> None:
+    """Wait for work as an idle worker does, claim it, and say when."""
+    store = SqliteStore(path, synchronous="NORMAL")
+    await store.open()
+    await store.join(Worker("waker"))
+    say("ready")
+    claims = seen = 0
+    while seen < int(number):
+        await store.wait(["default"], 10)
+        claims += 1
+        claimed = await store.claim(Claim("waker", claims, LANES, 10))
+        for job in claimed.jobs:
+            seen += 1
+            say(f"{job.id} {time.time()}")
+    await store.close()
+
+
+async def idle(path: str, seconds: str) -> None:
+    """Wait for work that never comes, and say how much CPU that took."""
+    store = SqliteStore(path)
+    await store.open()
+    await asyncio.sleep(0.2)
+    start = time.process_time()
+    await store.wait(["default"], float(seconds))
+    say(str((time.process_time() - start) / float(seconds)))
+    await store.close()
+
+
+async def lock(path: str, folder: str) -> None:
+    """Hold a plain lock and a worker's, until killed."""
+    held = FileLock(path)
+    held.acquire()
+    FileLiveness(folder).hold("there")
+    say("holding")
+    await asyncio.sleep(60)
+
+
+VERBS = {"add": add, "hold_turn": hold_turn, "work": work, "wake": wake, "idle": idle, "lock": lock}
+
+if __name__ == "__main__":
+    asyncio.run(VERBS[sys.argv[1]](*sys.argv[2:]))
