@@ -51,7 +51,7 @@ def measure(path: Path, ended: int, jobs: int, *, moved: bool) -> dict[str, floa
     for _ in range(0, ended, BATCH):
         transaction(rows, lambda: add_batch(rows))
         given = transaction(rows, lambda: claim_batch(rows))
-        transaction(rows, lambda given=given: end_batch(rows, given, moved=moved))  # type: ignore[misc]
+        transaction(rows, lambda given=given: end_batch(rows, given, moved=moved))
     spent = {"add": 0.0, "claim": 0.0, "settle": 0.0}
     for _ in range(0, jobs, BATCH):
         start = time.thread_time()
@@ -59,7 +59,7 @@ def measure(path: Path, ended: int, jobs: int, *, moved: bool) -> dict[str, floa
         added = time.thread_time()
         given = transaction(rows, lambda: claim_batch(rows))
         claimed = time.thread_time()
-        transaction(rows, lambda given=given: end_batch(rows, given, moved=moved))  # type: ignore[misc]
+        transaction(rows, lambda given=given: end_batch(rows, given, moved=moved))
         settled = time.thread_time()
         for name, took in zip(spent, (added - start, claimed - added, settled - claimed), strict=True):
             spent[name] += took * 1e6 / jobs

@@ -244,7 +244,10 @@ async def test_what_the_block_raises_comes_out(app: App, store: Slow) -> None:
     assert store.closed == 1
 
 
-@pytest.mark.parametrize("options", [{"concurrency": 0}, {"grace": -1}, {"queues": []}, {"poll": "1"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"concurrency": 0}, {"grace": -1}, {"queues": []}, {"poll": "1"}, {"queues": "mail"}, {"concurrency": "5"}],
+)
 async def test_settings_are_checked(app: App, options: dict[str, object]) -> None:
     with pytest.raises(InvalidOption):
         app.running(**options)  # type: ignore[arg-type]  # the case

@@ -10,8 +10,10 @@ import pytest
 
 from mainspring import App, CancelJob, GiveUp, Job, JobCancelled, JobExpired, JobFailed, JobNotFound
 from mainspring.errors import StoreClosed, StoreUnavailable
-from mainspring.model.record import JobRecord
+from mainspring.model.record import JobRecord, Settlement
+from mainspring.store.base import Claim, Lane
 from mainspring.store.memory import MemoryStore
+from mainspring.testing.virtual import run_virtual
 from tests.app.virtual_app import run
 
 
@@ -28,9 +30,12 @@ class Counting(MemoryStore):
         super().__init__()
         self.reads: list[int] = []
         self.down = 0
+        self.broken = False
 
     async def get(self, ids: Sequence[str]) -> list[JobRecord | None]:
         self.reads.append(len(ids))
+        if self.broken:
+            raise ZeroDivisionError
         if self.down:
             self.down -= 1
             raise StoreUnavailable("down")
@@ -39,9 +44,6 @@ class Counting(MemoryStore):
 
 async def end(app: App, job: Job[object], result: bytes) -> None:
     """End a job as a worker of another process would: nothing here hears of it."""
-    from mainspring.model.record import Settlement
-    from mainspring.store.base import Claim, Lane
-
     store = await app.store()
     await store.claim(Claim("other", 1, [Lane("default", job.task, "", 1)], 1))
     await store.settle([Settlement(job=job.id, lease=1, kind="complete", result=result)])
@@ -144,8 +146,6 @@ def test_M6_all_waiting_go_into_one_read_with_growing_pauses() -> None:
             await asyncio.sleep(10)
             assert len(store.reads) == before  # nobody waits, nobody reads
 
-    from mainspring.testing.virtual import run_virtual
-
     run_virtual(main())
 
 
@@ -178,7 +178,43 @@ def test_a_store_that_is_down_for_a_while_is_asked_again() -> None:
             await end(app, job, b"1")
             assert await waiting == 1
 
-    from mainspring.testing.virtual import run_virtual
+    run_virtual(main())
+
+
+def test_who_asks_while_others_are_being_told_is_told_as_well() -> None:
+    async def main(app: App) -> None:
+        @app.task(name="quick")
+        async def quick() -> int:
+            return 1
+
+        async with app.running():
+            for _ in range(20):
+                job = await quick.enqueue()
+                first = asyncio.create_task(job.result(5))
+                others: list[asyncio.Task[object]] = []
+                while not first.done():
+                    others.append(asyncio.create_task((await app.jobs.get(job.id)).result(5)))
+                    others.append(asyncio.create_task(Job[object](app.connection, job.id, task="quick").result(5)))
+                    await asyncio.sleep(0)
+                assert await asyncio.gather(*others) == [1] * len(others)
+
+    run(main)
+
+
+def test_an_error_of_the_store_reaches_all_and_harms_nobody_later() -> None:
+    async def main() -> None:
+        store = Counting()
+        app = App(store=store)
+        async with app:
+            job = await app.remote("t").enqueue()
+            store.broken = True
+            waiting = [asyncio.create_task(job.result(60)) for _ in range(3)]
+            for each in await asyncio.gather(*waiting, return_exceptions=True):
+                assert isinstance(each, ZeroDivisionError)
+            store.broken = False
+            again = asyncio.create_task(job.result(60))
+            await end(app, job, b"1")
+            assert await again == 1
 
     run_virtual(main())
 

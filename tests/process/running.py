@@ -36,6 +36,21 @@ async def block(name: str, seconds: float) -> None:
     time.sleep(seconds)
     write(name, "end", os.getpid())
 
+@app.task(name="square", process=True)
+def square(n: int) -> int:
+    write("square", os.getpid(), os.getppid())
+    return n * n
+
+@app.task(name="crash", process=True)
+def crash(name: str) -> None:
+    write(name, "begin", os.getpid())
+    os._exit(9)
+
+@app.task(name="burn", process=True)
+def burn(name: str, seconds: float) -> None:
+    write(name, "begin", os.getpid())
+    time.sleep(seconds)
+
 @app.task(name="die")
 async def die(name: str) -> None:
     write(name, "begin", os.getpid())

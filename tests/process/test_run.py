@@ -198,6 +198,41 @@ def test_a_worker_that_was_asked_to_stop_by_somebody_else_is_replaced(shop: Shop
         assert run.until_up(2)[1] != worker
 
 
+# --- tasks with process=True ----------------------------------------------------------------------
+
+
+def test_D26_a_task_of_the_app_runs_in_a_child_of_the_worker(shop: Shop) -> None:
+    job = enqueue(shop, "square", n=7)
+    with shop.run("--drain") as run:
+        (worker,) = run.until_up(1)
+        assert run.code() == 0
+    assert record(shop, job).result == b"49"
+    ((_, child, parent),) = shop.lines("square")
+    assert (int(child) != worker, int(parent)) == (True, worker)
+
+
+def test_H17_a_task_that_crashes_its_child_ends_dead_and_the_worker_goes_on(shop: Shop) -> None:
+    poison = enqueue(shop, "crash", name="poison")
+    good = enqueue(shop, "square", n=3)
+    with shop.run() as run:
+        dead = until_state(shop, poison, "dead")
+        assert dead.error is not None
+        assert "exited with code 9" in dead.error.message
+        assert until_state(shop, good, "completed").crashes == 0
+        assert len(run.workers()) == 1
+
+
+def test_H17_the_child_of_a_killed_worker_dies_with_it(shop: Shop) -> None:
+    enqueue(shop, "burn", name="a", seconds=300)
+    with shop.run() as run:
+        ((_, _, child),) = shop.until(1, "a", "begin")
+        os.kill(run.workers()[0], signal.SIGKILL)
+        wait_until(lambda: not lives(int(child)), 10.0, f"{child} goes on without its worker")
+        run.signal(signal.SIGTERM)
+        run.signal(signal.SIGTERM)
+        run.code()
+
+
 # --- other ways to run ----------------------------------------------------------------------------
 
 

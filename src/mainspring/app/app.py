@@ -15,7 +15,7 @@ from mainspring.app.connection import Connection
 from mainspring.app.definitions import Definitions, Tasks
 from mainspring.app.job import Job, enqueued
 from mainspring.app.jobs import JobsFace
-from mainspring.app.options import Settings, checked_retry, duration
+from mainspring.app.options import Settings, checked_retry, duration, positive
 from mainspring.app.queues import QueuesFace
 from mainspring.app.sync import AppSync
 from mainspring.app.tasks import Home, Task, anything, inherited
@@ -201,11 +201,13 @@ class App(Definitions):
         for which ended jobs are kept, by state. Raises InvalidOption, TaskDefinitionError for a task whose annotations
         cannot be resolved, and as `async with app:` does.
         """
+        if isinstance(queues, str):
+            raise InvalidOption(f'queues is a list, as in queues=["{queues}"]')
         from mainspring.engine.settings import DEFAULT_RETENTION, WorkerSettings  # noqa: PLC0415  # as above
 
         return self.working(
             WorkerSettings(
-                concurrency=concurrency,
+                concurrency=positive("concurrency", concurrency) or 1,
                 queues=None if queues is None else tuple(queues),
                 grace=duration("grace", grace),
                 lease_time=duration("lease_time", lease_time, above_zero=True),

@@ -105,9 +105,9 @@ class Results:
                 continue
             record = None if records is None else records[place]
             if records is not None and record is None:
-                self._tell(watch, not_found(job_id))
+                self._tell(job_id, not_found(job_id))
             elif record is not None and record.terminal:
-                self._tell(watch, record)
+                self._tell(job_id, record)
             else:
                 watch.wait = min(watch.wait * 2, LONGEST_WAIT)
                 watch.due = loop.time() + watch.wait
@@ -135,8 +135,9 @@ class Results:
             watch.wait = FIRST_WAIT / 2
             self._look_at(event.job, watch)
 
-    def _tell(self, watch: Watch, said: JobRecord | Exception) -> None:
-        for waiter in watch.waiters:
+    def _tell(self, job_id: str, said: JobRecord | Exception) -> None:
+        # Whoever asks from now on gets a watch of his own: this one is not looked at any more.
+        for waiter in self._watches.pop(job_id).waiters:
             if not waiter.done():
                 if isinstance(said, JobRecord):
                     waiter.set_result(said)
@@ -144,8 +145,9 @@ class Results:
                     waiter.set_exception(said)
 
     def _fail(self, error: Exception) -> None:
-        for watch in self._watches.values():
-            self._tell(watch, error)
+        for job_id in list(self._watches):
+            self._tell(job_id, error)
+        self._heap.clear()
 
     def _forget(self, job_id: str, waiter: asyncio.Future[JobRecord]) -> None:
         watch = self._watches.get(job_id)

@@ -28,9 +28,7 @@ WAITING_LIMIT: Final = 10_000
 SPREAD: Final = 1.0
 """Seconds over which jobs that a stopping worker interrupts come back."""
 
-SETTLE_RETRY: Final = Retry(
-    on=(StoreUnavailable, StoreFull), attempts=None, backoff=jittered(exponential(0.1, cap=5))
-)
+SETTLE_RETRY: Final = Retry(on=(StoreUnavailable, StoreFull), attempts=None, backoff=jittered(exponential(0.1, cap=5)))
 
 _COMES_AGAIN: Final = frozenset({"retry", "repeat", "snooze", "sleep", "release"})
 

@@ -19,9 +19,7 @@ class Threads:
         self._size = size
         self._pool: ThreadPoolExecutor | None = None
 
-    async def run(
-        self, fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> object:
+    async def run(self, fn: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         """The function's value, or its error raised. Its contextvars are a copy of the caller's."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._size, thread_name_prefix="mainspring-task")

@@ -118,7 +118,9 @@ class Overdue:
         job = running.context.job
         if job.id not in self._told and late >= 1.0:
             self._told.add(job.id)
-            log.warning("job %s of %s is overdue: its timeout passed %.1f s ago, and it goes on", job.id, job.task, late)
+            log.warning(
+                "job %s of %s is overdue: its timeout passed %.1f s ago, and it goes on", job.id, job.task, late
+            )
         if self._limit is not None and late >= self._limit:
             log.critical("job %s of %s is overdue by more than stall_limit: the process ends", job.id, job.task)
             self._end(EXIT_CODE)

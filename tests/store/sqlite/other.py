@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Coroutine
 
 from mainspring.model.record import NewJob
 from mainspring.store.base import Claim, Lane, Worker
@@ -16,7 +17,8 @@ LANES = (Lane("default", "t", "", 1000),)
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 async def add(path: str, prefix: str, number: str) -> None:
@@ -89,7 +91,14 @@ async def lock(path: str, folder: str) -> None:
     await asyncio.sleep(60)
 
 
-VERBS = {"add": add, "hold_turn": hold_turn, "work": work, "wake": wake, "idle": idle, "lock": lock}
+VERBS: dict[str, Callable[..., Coroutine[object, object, None]]] = {
+    "add": add,
+    "hold_turn": hold_turn,
+    "work": work,
+    "wake": wake,
+    "idle": idle,
+    "lock": lock,
+}
 
 if __name__ == "__main__":
     asyncio.run(VERBS[sys.argv[1]](*sys.argv[2:]))

@@ -24,6 +24,10 @@ def seen(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def text_file(path: Path) -> None:
     path.write_text("This is a shopping list and no database.\n" * 50)
 
@@ -80,7 +84,7 @@ async def test_what_is_not_ours_is_refused_and_left_as_it_is(tmp_path: Path, mak
         await store.open()
     assert str(path) in str(refusal.value)
     assert seen(tmp_path) == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["jobs.db"]
+    assert names(tmp_path) == ["jobs.db"]
     with pytest.raises(StoreClosed):
         await store.get(["a"])
 
@@ -106,7 +110,7 @@ async def test_a_foreign_database_in_use_is_refused(tmp_path: Path) -> None:
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnsuitable, match="does not exist; create it"):
         await SqliteStore(tmp_path / "nowhere" / "jobs.db").open()
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 async def test_a_folder_is_no_database(tmp_path: Path) -> None:
@@ -190,7 +194,7 @@ async def test_the_file_says_whose_it_is(tmp_path: Path) -> None:
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-async def test_STO_016_an_empty_path_is_a_private_database_in_memory() -> None:  # noqa: N802
+async def test_STO_016_an_empty_path_is_a_private_database_in_memory() -> None:
     first, second = SqliteStore(""), SqliteStore(":memory:")
     await first.open()
     await second.open()
@@ -220,15 +224,13 @@ async def test_a_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: py
     await store.close()
 
 
-async def test_M15_synchronous_is_full_unless_asked(tmp_path: Path) -> None:  # noqa: N802
+async def test_M15_synchronous_is_full_unless_asked(tmp_path: Path) -> None:
     full, normal = SqliteStore(tmp_path / "full.db"), SqliteStore(tmp_path / "normal.db", synchronous="NORMAL")
     assert full.features.survives == "power"
     assert normal.features.survives == "process"
     for store, value in ((full, 2), (normal, 1)):
         await store.open()
-        grade = await store._open().writer.call(
-            lambda rows: rows._db.execute("PRAGMA synchronous").fetchone()[0]  # type: ignore[no-any-return]
-        )
+        grade = await store._open().writer.call(lambda rows: rows._db.execute("PRAGMA synchronous").fetchone()[0])
         assert grade == value
         await store.close()
 

@@ -82,7 +82,7 @@ def test_names_of_any_kind(tmp_path: Path) -> None:
 
 async def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FileLock, "try_acquire", lambda self: True)
-    with pytest.raises(StoreUnsuitable, match="no working file locks.*local disk"):
+    with pytest.raises(StoreUnsuitable, match=r"no working file locks.*local disk"):
         await SqliteStore(tmp_path / "jobs.db").open()
     assert not (tmp_path / "jobs.db").exists()
 

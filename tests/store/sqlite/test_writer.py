@@ -63,7 +63,7 @@ def counting(store: SqliteStore) -> list[str]:
     return said
 
 
-async def test_H7_what_waits_during_a_commit_is_the_next_batch(store: SqliteStore) -> None:  # noqa: N802
+async def test_H7_what_waits_during_a_commit_is_the_next_batch(store: SqliteStore) -> None:
     gate, held = await hold(store)
     said = counting(store)
     adds = [asyncio.create_task(store.add([NewJob(id=f"j{n:03}", task="t")])) for n in range(200)]
@@ -74,7 +74,7 @@ async def test_H7_what_waits_during_a_commit_is_the_next_batch(store: SqliteStor
     assert len(await ids(store)) == 200
 
 
-async def test_C10_one_bad_call_hurts_nobody_in_its_batch(store: SqliteStore) -> None:  # noqa: N802
+async def test_C10_one_bad_call_hurts_nobody_in_its_batch(store: SqliteStore) -> None:
     def bad(rows: SqliteRows) -> None:
         rows.insert([record("spoiled")])
         raise ValueError("a verb failed")
@@ -157,7 +157,7 @@ async def test_closing_drains(store: SqliteStore, tmp_path: Path) -> None:
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (50,)
 
 
-async def test_C9_a_lock_of_another_program_is_waited_for(store: SqliteStore, tmp_path: Path) -> None:  # noqa: N802
+async def test_C9_a_lock_of_another_program_is_waited_for(store: SqliteStore, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
         said = counting(store)
@@ -171,7 +171,7 @@ async def test_C9_a_lock_of_another_program_is_waited_for(store: SqliteStore, tm
 async def test_a_lock_that_is_never_given_up_ends_in_a_clear_error(store: SqliteStore, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as shell:
         shell.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailable, match="another program has held a lock.*end its transaction"):
+        with pytest.raises(StoreUnavailable, match=r"another program has held a lock.*end its transaction"):
             await store.add([NewJob(id="a", task="t")])
         assert await store.get(["a"]) == [None], "reads go on"
         shell.execute("COMMIT")
@@ -192,7 +192,7 @@ async def test_a_read_does_not_wait_for_the_writer(store: SqliteStore) -> None:
     await held
 
 
-def test_H10_virtual_time_stands_still_while_the_thread_works(tmp_path: Path) -> None:  # noqa: N802
+def test_H10_virtual_time_stands_still_while_the_thread_works(tmp_path: Path) -> None:
     loop = VirtualLoop()
 
     async def main() -> None:

@@ -113,7 +113,8 @@ async def test_C3_a_batch_whose_answer_was_lost_is_repeated() -> None:
     wire.down = 3
     unclear: list[int] = []
     gather = Gather(wire, unclear=lambda: unclear.append(1))
-    assert await asyncio.gather(gather(1), gather(2)) == [10, 20]
+    first, second = await asyncio.gather(gather(1), gather(2))
+    assert (first, second) == (10, 20)
     assert wire.batches == [[1, 2]] * 4
     assert len(unclear) == 3
 

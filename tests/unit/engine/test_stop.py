@@ -195,7 +195,7 @@ async def test_a_thread_that_never_ends_is_left_behind() -> None:
         shop.task(work, mode="sync")
         job = await shop.add()
         worker = shop.worker(grace=0.05)
-        import mainspring.engine.drain as drain  # noqa: PLC0415
+        from mainspring.engine import drain
 
         before = drain.UNWIND
         drain.UNWIND = 0.05  # type: ignore[misc]
