@@ -1,4 +1,4 @@
-"""What one million ended jobs cost those that are still to run, in one table and in two (decision 0002).
+"""What one million ended jobs cost those that are still to run, in one table and in two (decision 0004).
 
     python -m bench.retained [--ended 1000000] [--jobs 40000]
 

@@ -124,16 +124,28 @@ class SideBySide(Pair):
             NewJob(id=self.make(), task="a", unique=child or None, parent=given[0].id)
         ]  # fmt: skip
         batch = [
-            Settlement(
-                job=job.id, lease=job.lease, kind=kind, after=after, ran=ran,
-                follow_ups=tuple(children) if number == 0 else (),
-                error=Failure(type="E", message=kind), counters={"rule": job.lease} if after else None,
-                result=b"1" if kind == "complete" else None,
-            )
+            self.said(job, kind, after, ran, children if number == 0 else [])
             for number, (job, kind) in enumerate(zip(given, kinds, strict=False))
-        ]  # fmt: skip
+        ]
         self.both("settle", lambda store: store.settle(batch), (lambda store: store.settle(batch)) if lose else None)
         return multiple(*(each.id for each in children))
+
+    def said(
+        self, job: JobRecord, kind: SettleKind, after: float, ran: float | None, children: list[NewJob]
+    ) -> Settlement:
+        """Completions are plain, as most are."""
+        if kind == "complete" and not children:
+            return Settlement(job=job.id, lease=job.lease, kind=kind, ran=ran, result=b"1")
+        return Settlement(
+            job=job.id, lease=job.lease, kind=kind, after=after, ran=ran, follow_ups=tuple(children),
+            error=Failure(type="E", message=kind), counters={"rule": job.lease} if after else None,
+        )  # fmt: skip
+
+    @rule(worker=st.sampled_from(WORKERS), lose=lost)
+    def complete_all(self, worker: str, lose: bool) -> None:
+        """Whatever this worker runs ends well."""
+        mine = [job for job in self.seen.values() if job.state == "running" and job.worker == worker]
+        self.settled(mine, ["complete"] * len(mine), 0.0, 0.25, None, lose)
 
     # --- people
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 from mainspring.clock import FakeClock
@@ -9,6 +15,7 @@ from mainspring.ids import IdSource
 from mainspring.store.base import Store
 from mainspring.store.serial.rows import Rows
 from mainspring.store.serial.upkeep import Lapsed
+from mainspring.store.sqlite.locks import LocalLiveness
 from mainspring.store.sqlite.store import SqliteStore
 from tests.stateful.machine import SideBySide
 from tests.stateful.pair import Dead, ModelStore
@@ -17,12 +24,31 @@ from tests.stateful.pair import Dead, ModelStore
 class SqliteBesideModel(SqliteStore):
     """SQLite, which is told who is dead."""
 
-    def __init__(self, clock: FakeClock, ids: IdSource, dead: Dead) -> None:
-        super().__init__("", clock=clock, ids=ids, poll=None)
+    def __init__(self, path: str, clock: FakeClock, ids: IdSource, dead: Dead) -> None:
+        super().__init__(path, synchronous="NORMAL", clock=clock, ids=ids, liveness=LocalLiveness(), poll=None)
         self._dead = dead
 
     def _lapsed(self, rows: Rows, worker: str, now: float) -> Lapsed | None:
         return self._dead.lapsed(worker)
+
+
+class InTurns:
+    """Several stores on one file, as of several processes; each call goes to the next of them."""
+
+    def __init__(self, *stores: Store) -> None:
+        self._stores = stores
+        self._turns = cycle(stores)
+
+    async def open(self) -> None:
+        for store in self._stores:
+            await store.open()
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+
+    def __getattr__(self, verb: str) -> object:
+        return getattr(next(self._turns), verb)
 
 
 class MemoryBesideMemory(SideBySide):
@@ -36,13 +62,46 @@ class SqliteBesideMemory(SideBySide):
     """SQLite in memory: the same statements as on a file, without its syncs."""
 
     def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
-        return SqliteBesideModel(clock, ids, dead)
+        return SqliteBesideModel("", clock, ids, dead)
+
+
+class TwoOnOneFile(SideBySide):
+    """What one process remembers of a job must not outlive what another one does to it."""
+
+    def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
+        self.folder = TemporaryDirectory(prefix="mainspring-")
+        path = str(Path(self.folder.name) / "work.db")
+        stores = [SqliteBesideModel(path, clock, ids, dead) for _ in range(2)]
+        return cast("Store", InTurns(*stores))
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+def bounded(examples: int, steps: int = 40) -> settings:
+    """So many sequences of so many verbs."""
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    return settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=slow)
 
 
 TestMemory = MemoryBesideMemory.TestCase
-TestMemory.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestMemory.settings = bounded(100)
 
 TestSqlite = SqliteBesideMemory.TestCase
-TestSqlite.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestSqlite.settings = bounded(60)
+
+TestTwoOnOneFile = TwoOnOneFile.TestCase
+TestTwoOnOneFile.settings = bounded(40)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+class TestSqliteForLong(SqliteBesideMemory.TestCase):  # type: ignore[misc]  # made by hypothesis
+    settings = bounded(3000, 80)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+class TestTwoOnOneFileForLong(TwoOnOneFile.TestCase):  # type: ignore[misc]  # as above
+    settings = bounded(1000, 80)

@@ -31,6 +31,7 @@ CANCELLED: Final = "cancelled by request"
 DONE: Final = Completed(b"null")
 """What most attempts say; made once, since it is asked for so often."""
 
+NO_ARGUMENTS: Final = b"{}"
 NOT_KEPT: Final = Completed(None)
 
 
@@ -53,7 +54,18 @@ class Processes(Protocol):
 class Plan:
     """What is known beforehand about the attempts of one task, with their number in this process."""
 
-    __slots__ = ("decode", "fn", "known", "policy", "quick", "running", "stores_result", "timeout", "wants_context")
+    __slots__ = (
+        "bare",
+        "decode",
+        "fn",
+        "known",
+        "policy",
+        "quick",
+        "running",
+        "stores_result",
+        "timeout",
+        "wants_context",
+    )
 
     def __init__(self, known: Registered) -> None:
         self.known = known
@@ -64,6 +76,7 @@ class Plan:
         self.wants_context = known.takes_context
         self.stores_result = known.store_result
         self.quick = known.mode == "async"
+        self.bare = not known.parameters.required
         self.running = 0
 
     @property
@@ -80,14 +93,22 @@ class Attempts:
         self._threads = threads
         self._processes = processes
 
-    def begin(self, plan: Plan, context: Context) -> Body:
-        """The function, called. Runs in the job's own variables. Raises what calling it raises."""
+    def begin(self, plan: Plan, context: Context) -> tuple[Body, object]:
+        """The function, called, and what it waits for first. To be run in the job's own variables.
+
+        Raises what the function raises; when it ends without waiting, StopIteration with its value.
+        """
         job = context.job
         if not plan.quick or job.options:
-            return self._roundabout(plan, context)
-        args, kwargs = plan.decode(job.payload)
-        body = plan.fn(context, *args, **kwargs) if plan.wants_context else plan.fn(*args, **kwargs)
-        return body if type(body) is CoroutineType else awaited(body)
+            body: object = self._roundabout(plan, context)
+        elif plan.bare and job.payload == NO_ARGUMENTS:
+            body = plan.fn(context) if plan.wants_context else plan.fn()
+        else:
+            args, kwargs = plan.decode(job.payload)
+            body = plan.fn(context, *args, **kwargs) if plan.wants_context else plan.fn(*args, **kwargs)
+        if type(body) is not CoroutineType:
+            body = awaited(body)
+        return body, body.send(None)
 
     def completed(self, plan: Plan, job: JobRecord, value: object) -> Outcome:
         """The function returned this. What cannot be stored ends the job: its effect has happened (RULES M10)."""

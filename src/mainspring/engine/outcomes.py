@@ -13,6 +13,7 @@ from mainspring.codec import clean_text
 from mainspring.errors import CancelJob, GiveUp, ResultNotEncodable, RetryLater, Snooze
 from mainspring.model.conclude import Failed, GaveUp, Later, Outcome, Snoozed, Stopped
 from mainspring.model.record import Failure
+from mainspring.retries.backoff import LONGEST_WAIT
 
 FRAMES: Final = 30
 """How many frames of a traceback are kept, the innermost."""
@@ -21,20 +22,14 @@ _ENGINE: Final = str(Path(__file__).parent)
 
 
 def outcome_of(error: BaseException, failure: Failure) -> Outcome:
-    """What an attempt that ended with this error says. `failure` is the same error as text."""
-    match error:
-        case RetryLater(after=after):
-            return Later(failure, None if after is None else _in_seconds(after))
-        case Snooze(after=after, reason=reason):
-            return Snoozed(_in_seconds(after), reason)
-        case GiveUp(reason=reason):
-            return GaveUp(failure, reason or "gave up")
-        case CancelJob(reason=reason):
-            return Stopped(reason or "cancelled by its task")
-        case ResultNotEncodable():
-            return GaveUp(failure, "its result cannot be stored")
-        case _:
-            return Failed(error, failure, wait_hint_of(error))
+    """What an attempt that ended with this error says. `failure` is the same error as text.
+
+    A wait that is no time at all is a failure of its own.
+    """
+    try:
+        return _outcome(error, failure)
+    except Exception as worse:  # noqa: BLE001  # a user's own attributes must not get lost attempts
+        return Failed(worse, failure_of(worse))
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -53,11 +48,28 @@ def wait_hint_of(error: BaseException) -> float | None:
     if isinstance(hint, bool) or not isinstance(hint, int | float | timedelta):
         return None
     wait = seconds(hint)
-    return wait if wait >= 0 else None
+    return min(wait, LONGEST_WAIT) if wait >= 0 else None
+
+
+def _outcome(error: BaseException, failure: Failure) -> Outcome:
+    match error:
+        case RetryLater(after=after):
+            return Later(failure, None if after is None else _in_seconds(after))
+        case Snooze(after=after, reason=reason):
+            return Snoozed(_in_seconds(after), reason)
+        case GiveUp(reason=reason):
+            return GaveUp(failure, reason or "gave up")
+        case CancelJob(reason=reason):
+            return Stopped(reason or "cancelled by its task")
+        case ResultNotEncodable():
+            return GaveUp(failure, "its result cannot be stored")
+        case _:
+            return Failed(error, failure, wait_hint_of(error))
 
 
 def _in_seconds(after: Duration) -> float:
-    return max(seconds(after), 0.0)
+    wait = seconds(after)
+    return min(wait, LONGEST_WAIT) if wait > 0 else 0.0  # written so that NaN is 0
 
 
 def _words(error: BaseException) -> str:

@@ -109,8 +109,7 @@ class Runners:
             CURRENT.set(context)
             variables = copy_context()
             try:
-                body = variables.run(begin, lane.plan, context)
-                waits_for = variables.run(body.send, None)
+                body, waits_for = variables.run(begin, lane.plan, context)
             except StopIteration as stop:
                 now = self._now()
                 lane.ran(now - began)

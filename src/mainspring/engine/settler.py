@@ -14,7 +14,7 @@ from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
 from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable
 from mainspring.events import Hub
-from mainspring.model.conclude import Completed, Outcome, Released, conclude
+from mainspring.model.conclude import Completed, Outcome, Released, completed, conclude
 from mainspring.model.record import Answer, JobRecord, Settlement
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry
@@ -90,7 +90,7 @@ class Settler:
         """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
         job = context.job
         if type(outcome) is Completed:  # most of them, and no policy is asked about it
-            self.put(conclude(job, outcome, None, elapsed=0.0, ran=ran, random=self._random))
+            self.put(completed(job, outcome, ran))
             return
         elapsed = 0.0 if job.begun is None else max(self._now() + self._around.offset - job.begun, 0.0)
         if isinstance(outcome, Released) and ran is not None and not outcome.after:

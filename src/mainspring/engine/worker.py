@@ -114,10 +114,11 @@ class Worker:
         await self._supervisor.__aenter__()
         try:
             await parts.join()
+            parts.start(self._supervisor)
         except BaseException as error:
+            parts.close()
             await self._supervisor.__aexit__(type(error), error, error.__traceback__)
             raise
-        parts.start(self._supervisor)
         if self._hub.wanted(WorkerStarted):
             self._hub.emit(WorkerStarted(self.id))
         return self

@@ -111,16 +111,8 @@ def conclude(  # noqa: C901  # one case for each outcome
     The store may still turn it into an end: a cancel request beats a retry (RULES C4), a retry past `expires` expires.
     """
     match outcome:
-        case Completed(result, follow_ups, groups):
-            return Settlement(
-                job=job.id,
-                lease=job.lease,
-                kind="complete",
-                ran=ran,
-                result=result,
-                follow_ups=follow_ups,
-                groups=groups,
-            )
+        case Completed():
+            return completed(job, outcome, ran)
         case Repeated(after):
             return Settlement(job=job.id, lease=job.lease, kind="repeat", after=after, ran=ran)
         case Failed(error, failure, wait_hint):
@@ -143,6 +135,19 @@ def conclude(  # noqa: C901  # one case for each outcome
             return Settlement(job=job.id, lease=job.lease, kind="expired", ran=None, reason=reason)
         case _:
             assert_never(outcome)
+
+
+def completed(job: JobRecord, outcome: Completed, ran: float | None) -> Settlement:
+    """The settlement of a function that returned: `conclude` for most attempts, which need no policy."""
+    return Settlement(
+        job=job.id,
+        lease=job.lease,
+        kind="complete",
+        ran=ran,
+        result=outcome.result,
+        follow_ups=outcome.follow_ups,
+        groups=outcome.groups,
+    )
 
 
 def _failed(

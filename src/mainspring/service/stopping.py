@@ -24,6 +24,7 @@ class Entry:
     life: Life
     task: asyncio.Task[None]
     asked: bool = False
+    cancelled: bool = False
     shut_down: bool = False
     released: bool = False
 
@@ -118,5 +119,8 @@ async def _call(stop: Hook, name: str) -> None:
 def _cancel(entry: Entry) -> None:
     """Once only: a second cancellation would break into the cleaning up."""
     entry.life.finish_soon()
-    if not entry.task.done() and not entry.task.cancelling():
+    # Not `task.cancelling()`: that counts the service's own time limits as well, and one that fires just now would
+    # be taken for our cancellation, and swallowed as a TimeoutError.
+    if not entry.task.done() and not entry.cancelled:
+        entry.cancelled = True
         entry.task.cancel("stopped by its supervisor")

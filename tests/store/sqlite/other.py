@@ -31,6 +31,19 @@ async def add(path: str, prefix: str, number: str) -> None:
     await store.close()
 
 
+async def attack(path: str, seconds: str) -> None:
+    """Commit back to back."""
+    store = SqliteStore(path)
+    await store.open()
+    say("ready")
+    end = time.monotonic() + float(seconds)
+    number = 0
+    while time.monotonic() < end:
+        await asyncio.gather(*(store.add([NewJob(id=f"a{number}-{n}", task="t")]) for n in range(100)))
+        number += 1
+    await store.close()
+
+
 async def hold_turn(path: str) -> None:
     """Stand still in the middle of a transaction, with the turn lock held."""
     store = SqliteStore(path)
@@ -93,6 +106,7 @@ async def lock(path: str, folder: str) -> None:
 
 VERBS: dict[str, Callable[..., Coroutine[object, object, None]]] = {
     "add": add,
+    "attack": attack,
     "hold_turn": hold_turn,
     "work": work,
     "wake": wake,

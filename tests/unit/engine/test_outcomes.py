@@ -40,6 +40,7 @@ def raised(error: BaseException) -> BaseException:
         (RetryLater(timedelta(minutes=1)), Later(TEXT, 60.0)),  # type: ignore[arg-type]
         (Snooze(3, "later"), Snoozed(3.0, "later")),
         (Snooze(-3), Snoozed(0.0, "")),
+        (Snooze(float("nan")), Snoozed(0.0, "")),
         (GiveUp("bad data"), GaveUp(TEXT, "bad data")),
         (GiveUp(), GaveUp(TEXT, "gave up")),
         (CancelJob("done by others"), Stopped("done by others")),
@@ -48,6 +49,12 @@ def raised(error: BaseException) -> BaseException:
 )
 def test_D19_ends_that_are_raised(error: BaseException, outcome: Outcome) -> None:
     assert outcome_of(error, TEXT) == outcome
+
+
+def test_a_wait_that_is_no_time_is_a_failure() -> None:
+    outcome = outcome_of(Snooze("soon"), TEXT)  # type: ignore[arg-type]
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, ValueError)
 
 
 def test_any_other_error_is_a_failure() -> None:

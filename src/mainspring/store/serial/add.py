@@ -16,23 +16,31 @@ from mainspring.store.serial.rows import KeyHolder, Rows
 
 
 def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
-    """See `Jobs.add`. Raises JobNotFound, with nothing added, when a job waits on something that does not exist."""
+    """See `Jobs.add`. Raises JobNotFound, with nothing added, when a job waits on something that does not exist.
+
+    A job that is left out because its key is taken: a new group counts it as ended, and what would wait on it waits on
+    the holder of the key. Members come before what waits on their group.
+    """
     there = {job.id for job in rows.jobs([new.id for new in jobs]) if job is not None}
     check_parents(rows, [new for new in jobs if new.id not in there], groups)
-    _add_groups(rows, groups)
+    counting = _add_groups(rows, groups)
     answers: list[Added] = []
     records: dict[str, JobRecord] = {}
+    holders: dict[str, str] = {}
     failed: list[str] = []
     for new in jobs:
-        holder = None
         if new.id in there or new.id in records:
             answers.append(Added(new.id, False))
             continue
-        if new.unique is not None:
-            holder = _holder(rows, records, new.unique, now)
+        holder = None if new.unique is None else _holder(rows, records, new.unique, now)
         if holder is not None:
+            holders[new.id] = holder
+            if new.group in counting:
+                _count_out(rows, new.group)
             answers.append(Added(holder, False))
             continue
+        if new.waits_on in holders:
+            new = replace(new, waits_on=holders[new.waits_on])  # noqa: PLW2901  # as if it had been asked for so
         looks = "open" if new.waits_on is None else _look(rows, records, new.waits_on)
         record = added(new, now, held=looks != "open")
         records[new.id] = record
@@ -61,11 +69,19 @@ def check_parents(rows: Rows, jobs: Sequence[NewJob], groups: Sequence[NewGroup]
         known.add(new.id)
 
 
-def _add_groups(rows: Rows, groups: Sequence[NewGroup]) -> None:
+def _add_groups(rows: Rows, groups: Sequence[NewGroup]) -> dict[str | None, NewGroup]:
+    """Store those that are not there yet, and return them."""
     known = rows.groups([group.id for group in groups]) if groups else []
-    for group, there in zip(groups, known, strict=True):
-        if there is None:
-            rows.put_group(Group(id=group.id, size=group.size, remaining=group.size, on_failure=group.on_failure))
+    fresh = [group for group, there in zip(groups, known, strict=True) if there is None]
+    for group in fresh:
+        rows.put_group(Group(id=group.id, size=group.size, remaining=group.size, on_failure=group.on_failure))
+    return {group.id: group for group in fresh}
+
+
+def _count_out(rows: Rows, group_id: str | None) -> None:
+    group = None if group_id is None else rows.groups([group_id])[0]
+    if group is not None:
+        rows.put_group(replace(group, remaining=group.remaining - 1))
 
 
 def _holder(rows: Rows, records: dict[str, JobRecord], key: str, now: float) -> str | None:

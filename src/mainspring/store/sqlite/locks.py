@@ -115,11 +115,13 @@ class FileLiveness:
         self._held[worker] = lock
 
     def free(self, worker: str) -> None:
-        """See `Liveness.free`. The file is removed."""
+        """See `Liveness.free`. The file is removed; of a worker elsewhere only when that is dead."""
         lock = self._held.pop(worker, None)
-        if lock is not None:
-            Path(self._path(worker)).unlink(missing_ok=True)
-            lock.close()
+        if lock is None:
+            self._is_free(self._path(worker))
+            return
+        Path(self._path(worker)).unlink(missing_ok=True)
+        lock.close()
 
     def dead(self, workers: Collection[str]) -> set[str]:
         """See `Liveness.dead`. A worker without a file is dead: the file is there before the worker's row is."""

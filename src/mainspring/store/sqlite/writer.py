@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar, cast
 
 from mainspring.clock import enter_outside, leave_outside
-from mainspring.errors import StoreError, StoreUnavailable
+from mainspring.errors import MainspringError, StoreError, StoreUnavailable
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.locks import FileLock
 from mainspring.store.sqlite.patience import Patience
@@ -218,6 +218,8 @@ class Writer:
             ours: StoreError = faults.translated(error, self._path)
             ours.__cause__ = error
             return ours
+        if isinstance(error, OSError) and not isinstance(error, MainspringError):
+            return StoreUnavailable(f"the locks of {self._path} cannot be used now: {error}")
         return error
 
 

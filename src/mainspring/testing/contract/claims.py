@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from mainspring.model.record import Failure
 from mainspring.store.base import Claim, Count, Held, Lane
 from mainspring.testing.contract.harness import StoreHarness, hooks
 from mainspring.testing.contract.states import HOUR, Driver, lane
@@ -40,6 +41,29 @@ class ClaimContract:
         assert sorted(got) == sorted(wanted)
         if harness.store.features.strict_order:
             assert got == wanted
+
+    async def test_STO_041_order_holds_from_claim_to_claim(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        waited = d.new("t")
+        last, low = d.new("t"), d.new("t", priority=-1)
+        await harness.store.add([low, last])
+        d.clock.advance(1)
+        high = d.new("t", priority=1)
+        await harness.store.add([waited, high])
+        got = [(await d.claim(lane("t"), limit=1))[0].id for _ in range(4)]
+        assert sorted(got) == sorted([high.id, last.id, waited.id, low.id])
+        if harness.store.features.strict_order:
+            assert got == [high.id, last.id, waited.id, low.id]
+
+    async def test_what_a_claim_returns_is_what_is_stored(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        identifier = await d.add("t", tags=("x",))
+        for _ in range(3):
+            job = await d.start(identifier)
+            assert await d.job(identifier) == job
+            d.clock.advance(5)
+            await d.settle(job, "release", ran=1.0, error=Failure(type="E", message="m"), counters={"a": 1})
+            d.clock.advance(5)
 
     async def test_STO_041_a_retry_goes_behind_what_was_due_before_it(self, harness: StoreHarness) -> None:
         d = Driver(harness)

@@ -6,6 +6,7 @@ import pytest
 
 from mainspring.model.record import Failure
 from mainspring.model.states import LIVE, TERMINAL, SettleKind, State
+from mainspring.store.base import Beat
 from mainspring.testing.contract.harness import StoreHarness
 from mainspring.testing.contract.states import HOUR, Driver, lane
 
@@ -170,6 +171,18 @@ class ControlContract:
         assert await harness.store.progress(job.id) is None
         assert await harness.store.counts() == []
         assert await harness.store.delete([job.id]) == ["unknown"]
+
+    async def test_a_deleted_job_leaves_no_history_and_no_progress(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        identifier = await d.add()
+        await d.end(identifier, "release", ran=1.0)
+        running = await d.start(identifier)
+        await harness.store.beat(Beat("w1", progress=[(identifier, b"1")]))
+        await d.settle(running, "dead")
+        assert len(await harness.store.attempts(identifier)) == 2
+        await harness.store.delete([identifier])
+        assert await harness.store.attempts(identifier) == []
+        assert await harness.store.progress(identifier) is None
 
     @pytest.mark.parametrize("state", LIVE_STATES)
     async def test_a_job_that_has_not_ended_is_not_deleted(self, harness: StoreHarness, state: State) -> None:

@@ -176,6 +176,16 @@ class FinishContract:
         await d.end(second)
         assert await d.states(first, second, third) == ["completed", "completed", "ready"]
 
+    @pytest.mark.parametrize("kind", ["complete", "dead"])
+    async def test_C5_who_came_to_wait_while_the_job_ran_is_not_forgotten(
+        self, harness: StoreHarness, kind: SettleKind
+    ) -> None:
+        d = Driver(harness)
+        running = await d.start(await d.add())
+        waiting = await d.add(waits_on=running.id)
+        assert await d.settle(running, kind) == "accepted"
+        assert await d.states(waiting) == ["ready" if kind == "complete" else "cancelled"]
+
     async def test_a_delay_of_a_waiting_job_counts_from_its_adding(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         first = await d.add()
@@ -338,6 +348,15 @@ class FinishContract:
         assert await d.states(inner, other, last) == ["ready", "ready", "waiting"]
         await d.end(inner)
         assert await d.states(last) == ["ready"]
+
+    async def test_a_group_is_kept_while_a_job_waits_on_it(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        first, [member] = await fan_in(d, 1)
+        second = await d.add(waits_on=GROUP)
+        await harness.store.cancel([first])
+        await harness.store.delete([first])
+        await d.end(member)
+        assert await d.states(second) == ["ready"]
 
     async def test_unknown_groups_are_none(self, harness: StoreHarness) -> None:
         assert await harness.store.groups([OTHER_GROUP]) == [None]

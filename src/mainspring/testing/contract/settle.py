@@ -188,6 +188,20 @@ class SettleContract:
         assert (await d.job(zombie.id)).result == b"1"
         assert await d.tasked("child") == []
 
+    async def test_a_plain_completion_of_an_old_lease_is_stale_too(self, harness: StoreHarness) -> None:
+        """The commonest settlement may have a way of its own; the fence stands there as well."""
+        d = Driver(harness)
+        zombie, other = await d.start(await d.add(), worker="doomed"), await d.start(await d.add())
+        await d.kill("doomed")
+        late = settlement(zombie, "complete", result=b"0")
+        await self.assert_stale(d, late)
+        current = await d.start(zombie.id, worker="w2")
+        assert await harness.store.settle([late, settlement(other, "complete")]) == ["stale", "accepted"]
+        assert await d.job(zombie.id) == current
+        assert await d.states(other.id) == ["completed"]
+        assert await d.settle(current, "complete", result=b"1") == "accepted"
+        await self.assert_stale(d, late)
+
     async def assert_stale(self, d: Driver, late: Settlement) -> None:
         """This settlement changes nothing."""
         before = await d.job(late.job)

@@ -1,4 +1,4 @@
--- One table for all jobs (decision 0002). What is looked at on each claim stands first and the large values last, so
+-- One table for all jobs (decision 0004). What is looked at on each claim stands first and the large values last, so
 -- that a row is read only as far as needed; what few jobs have is packed (`spent`, `more`), so that writing a row,
 -- which SQLite always does whole, stays cheap. Times are seconds since 1970.
 CREATE TABLE jobs (
