@@ -36,6 +36,11 @@ async def block(name: str, seconds: float) -> None:
     time.sleep(seconds)
     write(name, "end", os.getpid())
 
+@app.task(name="thread")
+def thread(name: str, seconds: float) -> None:
+    write(name, "begin", os.getpid())
+    time.sleep(seconds)
+
 @app.task(name="square", process=True)
 def square(n: int) -> int:
     write("square", os.getpid(), os.getppid())

@@ -15,12 +15,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mainspring.engine import children
 from mainspring.engine.arguments import Parameters
 from mainspring.engine.processes import ProcessPool
 from mainspring.engine.registry import Registered
-from mainspring.errors import AttemptTimeout
+from mainspring.errors import AttemptTimeout, InvalidOption
 from mainspring.model.conclude import Completed, Crashed, Failed, GaveUp, Later, Outcome, Released, Stopped
 from mainspring.model.record import JobRecord
+from mainspring.testing.virtual import run_virtual
 from tests.process import functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,6 +270,41 @@ async def test_a_child_that_died_while_idle_costs_nobody_an_attempt(pool: Proces
     os.kill(child, signal.SIGKILL)
     assert await dies(child)
     assert isinstance(await run(pool, functions.square, n=3), Completed)
+
+
+def test_H10_virtual_time_waits_for_a_child() -> None:
+    """The loop is idle while the child works; if it jumped, the timeout would come at once."""
+
+    async def main() -> tuple[Outcome, float]:
+        pool = ProcessPool(1)
+        task, one = registered(functions.sleep), job({"seconds": 0.2})
+        outcome = await pool.run(task, one, timeout=3600)
+        passed = asyncio.get_running_loop().time()
+        await pool.aclose()
+        return outcome, passed
+
+    assert run_virtual(main()) == (Completed(b"0.2"), 0.0)
+
+
+@pytest.mark.parametrize(("size", "max_jobs"), [(0, None), (1, 0)])
+def test_sizes_below_one_are_refused(size: int, max_jobs: int | None) -> None:
+    with pytest.raises(InvalidOption, match="1 or more"):
+        ProcessPool(size, max_jobs=max_jobs)
+
+
+async def test_no_process_to_be_had_hands_the_job_back(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is not to blame, and comes again later."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert await run(pool, functions.square, n=1) == Released(5.0)
+    monkeypatch.undo()
+    assert await run(pool, functions.square, n=2) == Completed(b"4")
+
+
+async def test_children_that_die_at_their_start_hand_the_job_back(
+    pool: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "BOOT", "raise SystemExit(5)")
+    assert await run(pool, functions.square, n=1) == Released(5.0)
 
 
 # --- no orphans -----------------------------------------------------------------------------------

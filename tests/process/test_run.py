@@ -154,6 +154,19 @@ def test_jobs_that_outlast_the_grace_are_handed_back(shop: Shop) -> None:
         assert "1 handed back" in run.text()
 
 
+def test_a_thread_that_does_not_end_keeps_no_process_alive(shop: Shop) -> None:
+    """Nobody can stop it, so its job stays held until the process is gone, and is rescued then."""
+    with shop.run("--grace", "0.3") as run:
+        run.until_up(1)
+        job = enqueue(shop, "thread", name="a", seconds=300)
+        shop.until(1, "a", "begin")
+        run.signal(signal.SIGTERM)
+        assert run.code() == 0
+        assert "1 left behind" in run.text()
+        rescued = record(shop, job)
+        assert (rescued.state, rescued.rescues) == ("ready", 1)
+
+
 def test_the_second_signal_hands_back_now(shop: Shop) -> None:
     with shop.run("--grace", "60") as run:
         run.until_up(1)

@@ -65,17 +65,21 @@ class SideBySide(Pair):
             return multiple()
         first = NewJob(id=self.make(), task="a", waits_on=after, root=after, delay=delay, unique=key)
         chain = [first]
-        if twice and key is None:
+        if twice:
             chain.append(NewJob(id=self.make(), task="b", waits_on=first.id, hooks=HOOKS))
         return multiple(*self.added(chain, [], lose))
 
-    @rule(target=jobs, size=st.integers(1, 3), wait=st.booleans(), lose=lost)
-    def add_group(self, size: int, wait: bool, lose: bool) -> MultipleResults[str]:
-        return multiple(*self._group(size, wait, HOOKS, lose))
+    @rule(target=jobs, size=st.integers(1, 3), wait=st.booleans(), key=st.sampled_from([None, None, *KEYS]), lose=lost)
+    def add_group(self, size: int, wait: bool, key: str | None, lose: bool) -> MultipleResults[str]:
+        """With a key that may be taken, for the first member: it may be left out."""
+        return multiple(*self._group(size, wait, HOOKS, lose, key))
 
-    def _group(self, size: int, wait: bool, hooks: tuple[Hook, ...], lose: bool) -> list[str]:
+    def _group(self, size: int, wait: bool, hooks: tuple[Hook, ...], lose: bool, key: str | None = None) -> list[str]:
         group = self.make()
-        members = [NewJob(id=self.make(), task="a", group=group, hooks=hooks) for _ in range(size)]
+        members = [
+            NewJob(id=self.make(), task="a", group=group, hooks=hooks, unique=None if number else key)
+            for number in range(size)
+        ]
         last = NewJob(id=self.make(), task="b", waits_on=group, hooks=hooks)
         return self.added(
             [*members, last], [NewGroup(id=group, size=size, on_failure="wait" if wait else "stop")], lose

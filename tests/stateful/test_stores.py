@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from mainspring.clock import FakeClock
 from mainspring.ids import IdSource
@@ -96,12 +97,7 @@ TestTwoOnOneFile.settings = bounded(40)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(3600)
-class TestSqliteForLong(SqliteBesideMemory.TestCase):  # type: ignore[misc]  # made by hypothesis
-    settings = bounded(3000, 80)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-class TestTwoOnOneFileForLong(TwoOnOneFile.TestCase):  # type: ignore[misc]  # as above
-    settings = bounded(1000, 80)
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("machine", [SqliteBesideMemory, TwoOnOneFile])
+def test_for_long(machine: type[SideBySide]) -> None:
+    run_state_machine_as_test(machine, settings=bounded(2000, 80))

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NoReturn, TextIO
 
@@ -98,8 +98,9 @@ class WorkerChild:
                 ticking.cancel()
                 hearing.cancel()
                 await asyncio.gather(ticking, hearing, return_exceptions=True)
-        self._say(Left(self._report.finished, self._report.handed_back, self._report.lost))
-        return self._report
+        report = self._report
+        self._say(Left(report.finished, report.handed_back, report.lost, report.left_behind))
+        return report
 
     def _worker_settings(self) -> WorkerSettings:
         given = self._settings
@@ -153,7 +154,7 @@ class WorkerChild:
     # --- what the parent is told
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _listening(self) -> Generator[None]:
         """Follow the engine's events: the table of started jobs, and the worker's last report."""
         events = self._app.events
         ends = [

@@ -123,18 +123,19 @@ class Parent:
             self._workers.discard(worker)
             end = await worker.end()
         self._tell(end, number)
-        if end.left is None and end.worker is not None:
+        if end.left is None or end.left.left_behind:
             await self._witness.died(end)
         return end
 
     def _tell(self, end: End, number: int) -> None:
         if end.left is not None:
             log.info(
-                "worker process %d has left: %d finished, %d handed back, %d lost settlements",
+                "worker process %d has left: %d finished, %d handed back, %d lost settlements, %d left behind",
                 number,
                 end.left.finished,
                 end.left.handed_back,
                 end.left.lost,
+                end.left.left_behind,
             )
         elif end.refused is None:
             known = "unknown" if end.started is None else len(end.started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -57,7 +58,7 @@ class Witness:
             name = None if worker.ready is None else worker.ready.worker
             if self._store is None or name is None or worker.silence < lease_time / 3:
                 continue
-            if now - self._beats.get(name, 0.0) >= lease_time / 3:
+            if now - self._beats.get(name, -math.inf) >= lease_time / 3:
                 self._beats[name] = now
                 try:
                     async with asyncio.timeout(lease_time / 3):

@@ -35,11 +35,15 @@ class Refused(Struct, frozen=True, tag=True):
 
 
 class Left(Struct, frozen=True, tag=True):
-    """The worker has left the store; how many jobs ended within the grace, went back, could not be settled."""
+    """The worker has stopped: how many jobs ended within the grace, went back, could not be settled.
+
+    `left_behind`: functions in threads that nobody can stop; they end with the process, and their jobs with it.
+    """
 
     finished: int
     handed_back: int
     lost: int
+    left_behind: int = 0
 
 
 class Stop(Struct, frozen=True, tag=True):

@@ -17,6 +17,9 @@ from mainspring.engine.running import Register, Running
 APART: Final = 1.0
 """Seconds between the start of a suspect and any other start."""
 
+_SOON: Final = APART - 0.001
+"""When a second is over: a timer may ring a little early, and must not be set again for the rest."""
+
 CHECKED_EVERY: Final = 0.001
 """Seconds for which it is good to know that the leases hold and that not too many settlements wait."""
 
@@ -65,7 +68,7 @@ class Gate:
     def calm(self) -> bool:
         """Whether a suspect could start at once."""
         youngest = self._register.youngest()
-        return not self.apart and (youngest is None or self._loop.time() - youngest >= APART)
+        return not self.apart and (youngest is None or self._loop.time() - youngest >= _SOON)
 
     def open_for(self, buffer: Buffer) -> bool:
         """Whether there is anything to be started, and no reason that will last."""
@@ -129,14 +132,14 @@ class Gate:
 
     def _next_suspect(self, now: float) -> Entry | None:
         youngest = self._register.youngest()
-        if youngest is not None and now - youngest < APART:
+        if youngest is not None and now - youngest < _SOON:
             self._again_at(youngest + APART)
             return None
         entry, self._waiting = self._waiting, None
         return entry
 
     def _keeps_apart(self, now: float) -> bool:
-        return self._suspect is not None and now - self._suspect.since < APART
+        return self._suspect is not None and now - self._suspect.since < _SOON
 
     def _sure(self) -> bool:
         if self._liveness.sure:

@@ -16,6 +16,9 @@ log = logging.getLogger("mainspring.engine")
 JITTER: Final = 0.005
 """Seconds by which sweeps of several workers are spread."""
 
+LEAST: Final = 0.0001
+"""Seconds that are added to every sleep: a timer may ring a little before its time, and nothing would be due yet."""
+
 LOCKS_WATCHED: Final = 0.1
 """Seconds between looks at other workers where the store knows at once that one has died."""
 
@@ -68,7 +71,7 @@ class Sweeps:
                 continue
             now = self._loop.time()
             if swept.next_due is not None:
-                due_in = max(swept.next_due - swept.now, 0.0) + self._random() * JITTER
+                due_in = max(swept.next_due - swept.now, 0.0) + LEAST + self._random() * JITTER
                 self._next = min(self._next, now + due_in)
             await self._sleep(now + self._longest)
 

@@ -181,6 +181,29 @@ async def test_CAN_018_a_function_that_ignores_its_timeout_has_failed_all_the_sa
 
 
 @virtual
+async def test_cleaning_up_is_not_interrupted_by_a_second_reason_to_end() -> None:
+    cleaned: list[bool] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(30)  # the beat that brings the cancel request comes meanwhile
+            cleaned.append(True)
+
+    async with workshop() as shop:
+        shop.task(work, timeout=5.0)
+        job = await shop.add()
+        async with shop.worker(lease_time=30.0) as worker:
+            await shop.until(lambda: job in worker.running)
+            await asyncio.sleep(6)
+            await shop.store.cancel([job])
+            (record,) = await shop.ended(job)
+        assert cleaned == [True]
+        assert record.state == "dead"
+
+
+@virtual
 async def test_CAN_020_expires_bounds_the_start_only() -> None:
     """CAN-020."""
 

@@ -24,6 +24,7 @@ def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: S
     there = {job.id for job in rows.jobs([new.id for new in jobs]) if job is not None}
     check_parents(rows, [new for new in jobs if new.id not in there], groups)
     counting = _add_groups(rows, groups)
+    counted = {group.id for group in groups} - counting.keys()  # by an earlier send of this very call
     answers: list[Added] = []
     records: dict[str, JobRecord] = {}
     holders: dict[str, str] = {}
@@ -41,6 +42,8 @@ def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: S
             continue
         if new.waits_on in holders:
             new = replace(new, waits_on=holders[new.waits_on])  # noqa: PLW2901  # as if it had been asked for so
+        if new.group in counted:
+            new = replace(new, group=None)  # noqa: PLW2901  # it was left out then, and counted as ended
         looks = "open" if new.waits_on is None else _look(rows, records, new.waits_on)
         record = added(new, now, held=looks != "open")
         records[new.id] = record

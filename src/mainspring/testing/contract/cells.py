@@ -97,7 +97,7 @@ class Scene:
         self.d = Driver(harness)
         self.store = harness.store
         self.verb = verb
-        self.state = state
+        self.state: State | None = state
         self.when = frozenset(when)
         self.parent: str | None = None
         self.new: NewJob | None = None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mainspring.model.record import Group, NewGroup
+from mainspring.model.record import Group, NewGroup, OnFailure
 from mainspring.model.states import SettleKind, State
 from mainspring.testing.contract.harness import GROUP, OTHER_GROUP, StoreHarness, hooks, settlement
 from mainspring.testing.contract.states import HOUR, Driver, lane
@@ -363,12 +363,12 @@ class FinishContract:
 
 
 async def fan_in(
-    d: Driver, number: int, *, on_failure: str = "stop", group: str | None = None, name: str = GROUP
+    d: Driver, number: int, *, on_failure: OnFailure = "stop", group: str | None = None, name: str = GROUP
 ) -> tuple[str, list[str]]:
     """A group of so many members and the job that waits on it, which may be in a group of one itself."""
     members = [d.new(group=name) for _ in range(number)]
     last = d.new(waits_on=name, group=group)
-    groups = [NewGroup(id=name, size=number, on_failure=on_failure)]  # type: ignore[arg-type]  # stop or wait
+    groups = [NewGroup(id=name, size=number, on_failure=on_failure)]
     if group is not None:
         groups.append(NewGroup(id=group, size=1))
     await d.harness.store.add([*members, last], groups)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import cast
 
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from mainspring.codec import encode
 from mainspring.errors import JobNotFound
@@ -145,7 +146,7 @@ class AddContract:
         assert await harness.store.add([new, new]) == [(new.id, True), (new.id, False)]
         before = await d.job(new.id)
         other = d.new("other", priority=5, payload=b"[1]")
-        assert await harness.store.add([type(new)(**{**asdict(other), "id": new.id})]) == [(new.id, False)]
+        assert await harness.store.add([replace(other, id=new.id)]) == [(new.id, False)]
         assert await d.job(new.id) == before
 
     @pytest.mark.parametrize("kind", ["complete", "dead", "cancelled"])
@@ -261,7 +262,7 @@ class AddContract:
         for read in (d.job(identifier), self._found(harness), self._started(d, identifier)):
             record = await read
             with suppress(TypeError):  # a store may hand out what cannot be changed
-                record.counters["rule"] = 98  # type: ignore[index]  # what a careless caller does
+                cast("dict[str, int]", record.counters)["rule"] = 98
         assert (await d.job(identifier)).counters == {"rule": 1}
 
     async def _found(self, harness: StoreHarness) -> JobRecord:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from mainspring.model.record import FOREVER
-from mainspring.model.states import LIVE, TERMINAL, State
-from mainspring.testing.contract.harness import StoreHarness, settlement
+from mainspring.model.record import FOREVER, Group, NewGroup
+from mainspring.model.states import LIVE, TERMINAL, SettleKind, State
+from mainspring.testing.contract.harness import GROUP, StoreHarness, settlement
 from mainspring.testing.contract.states import HOUR, Driver
 
 LIVE_STATES = sorted(LIVE)
@@ -125,6 +125,95 @@ class KeysContract:
         assert await harness.store.get([child.id]) == [None]
         assert await d.states(parent.id, other.id, sibling.id) == ["completed", "completed", "ready"]
         assert holder in (await d.job(parent.id)).reason
+
+    # --- what hangs on a job that was left out
+
+    @pytest.mark.parametrize("state", LIVE_STATES)
+    async def test_H12_what_would_wait_on_a_left_out_job_waits_on_the_holder(
+        self, harness: StoreHarness, state: State
+    ) -> None:
+        d = Driver(harness)
+        holder = await d.bring(state, unique="k")
+        first = d.new(unique="k")
+        second = d.new(waits_on=first.id)
+        third = d.new(waits_on=second.id)
+        for created in (True, False):
+            assert await harness.store.add([first, second, third]) == [
+                (holder.id, False),
+                (second.id, created),
+                (third.id, created),
+            ]
+            assert await d.states(second.id, third.id) == ["waiting", "waiting"]
+        if state == "running":
+            await d.settle(holder, "complete")
+            assert await d.states(second.id, third.id) == ["ready", "waiting"]
+        else:
+            await harness.store.cancel([holder.id])
+            assert await d.states(second.id, third.id) == ["cancelled", "cancelled"]
+
+    @pytest.mark.parametrize(("kind", "state"), [("complete", "ready"), ("dead", "cancelled")])
+    async def test_H12_the_holder_may_have_ended_in_its_window(
+        self, harness: StoreHarness, kind: SettleKind, state: State
+    ) -> None:
+        d = Driver(harness)
+        holder = await d.add(unique="k", unique_for=FOREVER)
+        await d.end(holder, kind)
+        first = d.new(unique="k")
+        second = d.new(waits_on=first.id)
+        assert await harness.store.add([first, second]) == [(holder, False), (second.id, True)]
+        assert await d.states(second.id) == [state]
+
+    async def test_H12_a_group_counts_a_left_out_member_as_ended(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        holder = await d.add(unique="k")
+        batch = [d.new(group=GROUP, unique="k"), d.new(group=GROUP), d.new(waits_on=GROUP)]
+        for created in (True, False):
+            answers = await harness.store.add(batch, [NewGroup(id=GROUP, size=2)])
+            assert answers == [(holder, False), (batch[1].id, created), (batch[2].id, created)]
+            assert await harness.store.groups([GROUP]) == [Group(id=GROUP, size=2, remaining=1)]
+        await d.end(batch[1].id)
+        assert await d.states(batch[2].id, holder) == ["ready", "ready"]
+
+    async def test_H12_a_group_of_left_out_members_holds_nobody(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        await d.add(unique="k")
+        twice = [d.new(group=GROUP, unique="k") for _ in range(2)]
+        last = d.new(waits_on=GROUP)
+        await harness.store.add([*twice, last], [NewGroup(id=GROUP, size=2)])
+        assert await d.states(last.id) == ["ready"]
+
+    async def test_H12_a_member_that_was_left_out_is_not_counted_when_a_repeat_adds_it(
+        self, harness: StoreHarness
+    ) -> None:
+        """The answer was lost, and before the batch is sent again the key has become free."""
+        d = Driver(harness)
+        holder = await d.add(unique="k")
+        batch = [d.new(group=GROUP, unique="k"), d.new(group=GROUP), d.new(waits_on=GROUP)]
+        await harness.store.add(batch, [NewGroup(id=GROUP, size=2)])
+        await d.end(holder)
+        await harness.store.add(batch, [NewGroup(id=GROUP, size=2)])
+        if (await harness.store.get([batch[0].id])) != [None]:
+            await d.end(batch[0].id)
+        assert await d.states(batch[2].id) == ["waiting"], "the other member has not ended"
+        await d.end(batch[1].id)
+        assert await d.states(batch[2].id) == ["ready"]
+
+    async def test_STO_046_a_left_out_follow_up_wedges_nothing(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        holder = await d.add(unique="k")
+        parent = await d.start(await d.add())
+        left_out = d.new(unique="k", group=GROUP)
+        member, last, chained = d.new(group=GROUP), d.new(waits_on=GROUP), d.new(waits_on=left_out.id)
+        follow_ups = (left_out, member, last, chained)
+        for _ in range(2):
+            answer = await d.settle(parent, "complete", follow_ups=follow_ups, groups=(NewGroup(id=GROUP, size=2),))
+            assert answer == "accepted"
+        assert await harness.store.get([left_out.id]) == [None]
+        assert await d.states(last.id, chained.id) == ["waiting", "waiting"]
+        await d.end(member.id)
+        assert await d.states(last.id, chained.id) == ["ready", "waiting"]
+        await d.end(holder)
+        assert await d.states(chained.id) == ["ready"]
 
     # --- replay
 

