@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-import mainspring
 from mainspring.engine.frames import Order, Word, framed, read_word
 
 BOOT: Final = (
@@ -175,6 +174,6 @@ def _popen_windows(far: socket.socket) -> subprocess.Popen[bytes]:
 
 def _paths() -> list[str]:
     """Where modules are found: as here, with "" (the current directory, at each import) as it is now."""
-    home = str(Path(mainspring.__file__).resolve().parents[1])
+    home = str(Path(__file__).resolve().parents[2])
     paths = [path or str(Path.cwd()) for path in sys.path]
     return paths if home in paths else [*paths, home]

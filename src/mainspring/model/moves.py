@@ -144,7 +144,8 @@ def settled(job: JobRecord, settlement: Settlement, now: float) -> JobRecord:
         crashes=job.crashes + 1 if kind == "crash" else job.crashes,
     )
     if state in ("completed", "dead", "cancelled", "expired"):
-        return _ended(job, state, now, settlement.reason, settlement.result)
+        asked = job.reason if state == "cancelled" and job.cancel_requested else ""
+        return _ended(job, state, now, asked or settlement.reason, settlement.result)
     back = kind in _GIVES_ATTEMPT_BACK
     job = replace(
         job,
@@ -185,7 +186,7 @@ def rescued(job: JobRecord, now: float, *, suspect: bool, charged: bool) -> JobR
         return job
     job = replace(job, suspect=job.suspect or suspect, crashes=crashes, rescues=job.rescues + 1)
     if state in ("cancelled", "dead"):
-        return _ended(job, state, now, "its worker died" if state == "cancelled" else _crash_reason(crashes))
+        return _ended(job, state, now, job.reason if state == "cancelled" else _crash_reason(crashes))
     wait = min(RESCUE_BACKOFF * 2 ** max(job.rescues - 2, 0), RESCUE_BACKOFF_CAP) if state == "scheduled" else 0.0
     return replace(job, state=state, reason=_reason_of(state, "", "rescue"), due=now + wait, worker=None, claimed=None)
 
@@ -202,7 +203,7 @@ def cancelled(job: JobRecord, now: float, reason: str = "cancelled by request") 
     if state is None:
         return job
     if state == "running":
-        return replace(job, cancel_requested=True)
+        return replace(job, cancel_requested=True, reason=reason)
     return _ended(job, state, now, reason)
 
 

@@ -183,7 +183,9 @@ class Upkeep(Protocol):
         ...
 
     async def sweep(self, worker: str, limit: int = 1000) -> Swept:
-        """Promote what is due, expire what is late, rescue what lapsed or unknown workers hold; `limit` jobs of each.
+        """Promote what is due and expire what is late, `limit` jobs of each; rescue all that dead workers hold.
+
+        A dead worker's jobs are taken together: only so can its suspect be told from the others (RULES C6).
 
         Only a worker whose own beats have been accepted without a gap for a whole lease time declares another dead.
         """
