@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from concurrent.futures import CancelledError
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from mainspring.app.background import background_loop, is_background
 from mainspring.app.results import Results
 from mainspring.clock import Clock
 from mainspring.engine.gather import Gather
+from mainspring.engine.patient import patiently
 from mainspring.errors import AppClosed, AppError, StoreUnavailable, WrongLoop
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
@@ -43,7 +45,7 @@ Notice = Callable[[NewJob], None]
 class Opened:
     """An open store, with what gathers requests to it. Belongs to one loop."""
 
-    __slots__ = ("add", "direct", "keyed", "loop", "notice", "pid", "results", "store")
+    __slots__ = ("add", "direct", "keyed", "loop", "notices", "pid", "results", "store")
 
     def __init__(self, store: Store, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
@@ -55,7 +57,7 @@ class Opened:
         self.add: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
         # A key that somebody's open transaction holds must not stall those without one (RULES C10).
         self.keyed: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
-        self.notice: Notice | None = None
+        self.notices: list[Notice] = []
 
     async def enqueue(self, new: NewJob) -> Added:
         """Store one job, together with those that others enqueue at the same time."""
@@ -63,18 +65,20 @@ class Opened:
             added = (await self.store.add((new,)))[0]
         else:
             added = await (self.add(new) if new.unique is None else self.keyed(new))
-        if self.notice is not None and added.created:
-            self.notice(new)
+        if added.created:
+            for notice in self.notices:
+                notice(new)
         return added
 
     async def enqueue_flows(self, flows: Sequence[Flow]) -> list[Added]:
         """Store all jobs and groups of these flows as one step; answers for the last job of each."""
         jobs = [job for flow in flows for job in flow.jobs]
-        answers = await self.store.add(jobs, [group for flow in flows for group in flow.groups])
-        if self.notice is not None:
+        groups = [group for flow in flows for group in flow.groups]
+        answers = await patiently(partial(self.store.add, jobs, groups), "enqueue", ADD_RETRY)
+        for notice in self.notices:
             for new, added in zip(jobs, answers, strict=True):
                 if added.created:
-                    self.notice(new)
+                    notice(new)
         places = iter(answers)
         return [[next(places) for _ in flow.jobs][-1] for flow in flows]
 

@@ -13,7 +13,7 @@ from mainspring.clock import Duration
 from mainspring.engine.arguments import Parameters
 from mainspring.errors import InvalidOption
 from mainspring.model.record import AttemptRecord, JobRecord
-from mainspring.model.states import State
+from mainspring.model.states import STATES, State
 from mainspring.store.base import CancelAnswer, ChangeAnswer, Count, Filter, ReplayAnswer, Store
 
 T = TypeVar("T")
@@ -64,6 +64,9 @@ class JobsFace:
         """
         if isinstance(states, str) or isinstance(tags, str):
             raise InvalidOption('states and tags are lists, as in states=["dead"]')
+        unknown = [each for each in states if each not in STATES]
+        if unknown:
+            raise InvalidOption(f"there is no state {unknown[0]!r}; there are: {', '.join(STATES)}")
         if limit < 1:
             raise InvalidOption(f"limit must be 1 or more, not {limit!r}")
         wanted = Filter(

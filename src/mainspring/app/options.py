@@ -102,7 +102,8 @@ def duration(name: str, value: object, *, above_zero: bool = False) -> float:
     number = seconds(value)
     too_small = number <= 0 if above_zero else number < 0
     if too_small or not number <= LONGEST:
-        raise InvalidOption(f"{name} must be {'more than 0' if above_zero else '0 or more'} seconds, not {value!r}")
+        bounds = f"{'more than 0' if above_zero else '0 or more'} seconds, and at most {LONGEST:,.0f} (a hundred years)"
+        raise InvalidOption(f"{name} must be {bounds}, not {value!r}")
     return number
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from mainspring.app.connection import Connection, Opened
+from mainspring.app.connection import Connection, Notice
 from mainspring.clock import SystemClock
 from mainspring.engine.importable import importable_path
 from mainspring.engine.processes import ProcessPool
@@ -52,7 +52,8 @@ async def working(
             processes=processes,
         )
         async with worker:
-            notice_of(worker, opened, connection)
+            notice = notice_of(worker, connection)
+            opened.notices.append(notice)
             try:
                 async with AsyncExitStack() as up:
                     if services:
@@ -61,11 +62,11 @@ async def working(
                             supervisor.add(service)
                     yield worker
             finally:
-                opened.notice = None
+                opened.notices.remove(notice)
 
 
-def notice_of(worker: Worker, opened: Opened, connection: Connection) -> None:
-    """Tell the worker of jobs that this process adds, so that it need not look."""
+def notice_of(worker: Worker, connection: Connection) -> Notice:
+    """Tells the worker of jobs that this process adds, so that it need not look."""
     clock = connection.clock or SystemClock()
 
     def notice(new: NewJob) -> None:
@@ -73,4 +74,4 @@ def notice_of(worker: Worker, opened: Opened, connection: Connection) -> None:
             due = clock.now() + new.delay if new.delay > 0 else new.run_at
             worker.notice(new.queue, new.task, new.version, due)
 
-    opened.notice = notice
+    return notice

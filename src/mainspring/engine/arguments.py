@@ -140,7 +140,7 @@ class Parameters:
         for name in kwargs:
             close = get_close_matches(name, self._by_keyword, n=1) if name not in self._parameters else []
             if close:
-                return f"; did you mean {close[0]!r}?"
+                return f"; there is no {name!r}, did you mean {close[0]!r}?"
         return ""
 
     # --- from JSON

@@ -27,6 +27,8 @@ def open_store(url: str, *, clock: Clock | None = None, ids: IdSource = new_id) 
     >>> open_store("memory://").features.name
     'memory'
     """
+    if not isinstance(url, str):
+        raise StoreUrlError(f"a store is named by a URL, not by {url!r}; write one of: {_EXAMPLES}")
     scheme = urlsplit(url).scheme.lower()
     opener = _OPENERS.get(scheme)
     if opener is not None:

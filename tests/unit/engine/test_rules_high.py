@@ -12,6 +12,7 @@ from mainspring.engine.context import Context
 from mainspring.engine.events import JobEnded
 from mainspring.engine.limits import Limits
 from mainspring.engine.settings import WorkerSettings
+from mainspring.model.record import Settlement
 from mainspring.retries.backoff import constant
 from mainspring.retries.policy import Retry
 from mainspring.store.base import Claim, Lane
@@ -72,6 +73,31 @@ async def test_H8_a_frozen_worker_asks_before_it_starts_what_others_have_by_now(
 
 
 @virtual
+async def test_C2_an_attempt_that_was_lost_is_ended() -> None:
+    """Another worker has the job now; the store tells so when the leases are compared."""
+    ended: list[str] = []
+
+    async with workshop() as shop:
+
+        async def work() -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                ended.append("lost")
+
+        shop.task(work)
+        job = await shop.add()
+        async with shop.worker(lease_time=LEASE) as worker:
+            await shop.until(lambda: job in worker.running)
+            (record,) = await shop.store.get([job])
+            assert record is not None
+            await MemoryStore.settle(shop.store, [Settlement(job=job, lease=record.lease, kind="cancelled")])
+            await asyncio.sleep(61)
+            assert ended == ["lost"]
+            assert worker.running == ()
+
+
+@virtual
 async def test_H8_expires_is_looked_at_before_the_start() -> None:
     started: list[int] = []
 
@@ -79,10 +105,10 @@ async def test_H8_expires_is_looked_at_before_the_start() -> None:
 
         async def work(n: int) -> None:
             started.append(n)
-            shop.clock.advance(5)
+            shop.clock.advance(0.6)
 
         shop.task(work)
-        first, second = await shop.add(arguments={"n": 1}), await shop.add(arguments={"n": 2}, expires_in=3.0)
+        first, second = await shop.add(arguments={"n": 1}), await shop.add(arguments={"n": 2}, expires_in=0.5)
         async with shop.worker(concurrency=2):
             records = await shop.ended(first, second)
         assert [record.state for record in records] == ["completed", "expired"]
