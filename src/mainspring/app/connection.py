@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from mainspring.app.background import background_loop, is_background
 from mainspring.app.results import Results
@@ -24,7 +24,7 @@ from mainspring.model.flow import Flow
 from mainspring.model.record import NewJob
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry
-from mainspring.store.base import Added, Store
+from mainspring.store.base import Added, CancelAnswer, Store
 from mainspring.store.open import open_store
 
 T = TypeVar("T")
@@ -39,13 +39,23 @@ URL_VARIABLE: Final = "MAINSPRING_URL"
 STILL_THERE: Final = 1.0
 """Seconds between two looks of a blocking call at whether the loop it waits for still lives."""
 
-Notice = Callable[[NewJob], None]
+
+class LocalWorker(Protocol):
+    """A worker of this process, which is told at once what others learn from the store."""
+
+    def added(self, new: NewJob) -> None:
+        """This process has added a job."""
+        ...
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """This process has asked for the end of these jobs."""
+        ...
 
 
 class Opened:
     """An open store, with what gathers requests to it. Belongs to one loop."""
 
-    __slots__ = ("add", "direct", "keyed", "loop", "notices", "pid", "results", "store")
+    __slots__ = ("add", "direct", "keyed", "loop", "pid", "results", "store", "workers")
 
     def __init__(self, store: Store, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
@@ -57,7 +67,7 @@ class Opened:
         self.add: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
         # A key that somebody's open transaction holds must not stall those without one (RULES C10).
         self.keyed: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
-        self.notices: list[Notice] = []
+        self.workers: list[LocalWorker] = []
 
     async def enqueue(self, new: NewJob) -> Added:
         """Store one job, together with those that others enqueue at the same time."""
@@ -66,8 +76,8 @@ class Opened:
         else:
             added = await (self.add(new) if new.unique is None else self.keyed(new))
         if added.created:
-            for notice in self.notices:
-                notice(new)
+            for worker in self.workers:
+                worker.added(new)
         return added
 
     async def enqueue_flows(self, flows: Sequence[Flow]) -> list[Added]:
@@ -75,12 +85,20 @@ class Opened:
         jobs = [job for flow in flows for job in flow.jobs]
         groups = [group for flow in flows for group in flow.groups]
         answers = await patiently(partial(self.store.add, jobs, groups), "enqueue", ADD_RETRY)
-        for notice in self.notices:
+        for worker in self.workers:
             for new, added in zip(jobs, answers, strict=True):
                 if added.created:
-                    notice(new)
+                    worker.added(new)
         places = iter(answers)
         return [[next(places) for _ in flow.jobs][-1] for flow in flows]
+
+    async def cancel(self, job_id: str, reason: str) -> CancelAnswer:
+        """End a job, or ask its worker to: one of this process at once, others with their next beat."""
+        answer = (await self.store.cancel([job_id], reason))[0]
+        if answer == "requested":
+            for worker in self.workers:
+                worker.cancel([job_id])
+        return answer
 
 
 def weight(new: NewJob) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from mainspring.app.options import duration
@@ -76,7 +75,7 @@ class Job(Generic[R_co]):
         Returns "cancelled", "requested" (running: it ends soon), or "ended" (too late). Raises JobNotFound.
         """
         opened = await self._connection.opened()
-        return await cancelled(opened.store.cancel([self.id], reason), self.id)
+        return known(await opened.cancel(self.id, reason), self.id)
 
     @property
     def sync(self) -> JobSync[R_co]:
@@ -157,9 +156,8 @@ def not_found(job_id: str) -> JobNotFound:
     return JobNotFound(job_id, f"there is no job {job_id}: never committed, deleted or pruned")
 
 
-async def cancelled(asked: Coroutine[Any, Any, list[CancelAnswer]], job_id: str) -> CancelAnswer:
-    """The one answer of a cancel. Raises JobNotFound."""
-    answer = (await asked)[0]
+def known(answer: CancelAnswer, job_id: str) -> CancelAnswer:
+    """The answer of a cancel. Raises JobNotFound."""
     if answer == "unknown":
         raise not_found(job_id)
     return answer

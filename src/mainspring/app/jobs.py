@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from mainspring.app.connection import Connection
-from mainspring.app.job import Job, cancelled, not_found, of_record
+from mainspring.app.job import Job, known, not_found, of_record
 from mainspring.app.options import duration, moment_of
 from mainspring.clock import Duration
 from mainspring.engine.arguments import Parameters
@@ -88,7 +88,7 @@ class JobsFace:
 
     async def cancel(self, job_id: str, *, reason: str = "cancelled by request") -> CancelAnswer:
         """End a job that does not run; ask the worker of one that does. See `Job.cancel`. Raises JobNotFound."""
-        return await cancelled((await self._store()).cancel([job_id], reason), job_id)
+        return known(await (await self._connection.opened()).cancel(job_id, reason), job_id)
 
     async def replay(self, job_id: str, *, force: bool = False, fresh: bool = False) -> ReplayAnswer:
         """Make a job that has ended ready again, its attempts counted anew.

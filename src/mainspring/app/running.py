@@ -6,8 +6,8 @@ import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
-from mainspring.app.connection import Connection, Notice
-from mainspring.clock import SystemClock
+from mainspring.app.connection import Connection
+from mainspring.clock import Clock, SystemClock
 from mainspring.engine.importable import importable_path
 from mainspring.engine.processes import ProcessPool
 from mainspring.engine.registry import Registry
@@ -52,8 +52,8 @@ async def working(
             processes=processes,
         )
         async with worker:
-            notice = notice_of(worker, connection)
-            opened.notices.append(notice)
+            local = Local(worker, connection.clock or SystemClock())
+            opened.workers.append(local)
             try:
                 async with AsyncExitStack() as up:
                     if services:
@@ -62,16 +62,22 @@ async def working(
                             supervisor.add(service)
                     yield worker
             finally:
-                opened.notices.remove(notice)
+                opened.workers.remove(local)
 
 
-def notice_of(worker: Worker, connection: Connection) -> Notice:
-    """Tells the worker of jobs that this process adds, so that it need not look."""
-    clock = connection.clock or SystemClock()
+class Local:
+    """The worker of this process, told at once of what this process does."""
 
-    def notice(new: NewJob) -> None:
+    def __init__(self, worker: Worker, clock: Clock) -> None:
+        self._worker = worker
+        self._clock = clock
+
+    def added(self, new: NewJob) -> None:
+        """A job was added: it need not be looked for."""
         if new.waits_on is None:
-            due = clock.now() + new.delay if new.delay > 0 else new.run_at
-            worker.notice(new.queue, new.task, new.version, due)
+            due = self._clock.now() + new.delay if new.delay > 0 else new.run_at
+            self._worker.notice(new.queue, new.task, new.version, due)
 
-    return notice
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """The end of these jobs was asked for: it need not wait for a beat."""
+        self._worker.cancel(job_ids)

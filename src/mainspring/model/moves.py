@@ -21,7 +21,7 @@ from mainspring.model.record import (
     NewJob,
     Settlement,
 )
-from mainspring.model.states import Condition, State, target
+from mainspring.model.states import TERMINAL, Condition, State, target
 
 RESCUE_BACKOFF: Final = 1.0
 RESCUE_BACKOFF_CAP: Final = 300.0
@@ -143,9 +143,8 @@ def settled(job: JobRecord, settlement: Settlement, now: float) -> JobRecord:
         suspect=kind == "crash" or (job.suspect and kind == "release" and settlement.ran is None),
         crashes=job.crashes + 1 if kind == "crash" else job.crashes,
     )
-    if state in ("completed", "dead", "cancelled", "expired"):
-        asked = job.reason if state == "cancelled" and job.cancel_requested else ""
-        return _ended(job, state, now, asked or settlement.reason, settlement.result)
+    if state in TERMINAL:
+        return _ended(job, state, now, _why(job, settlement, state), settlement.result)
     back = kind in _GIVES_ATTEMPT_BACK
     job = replace(
         job,
@@ -316,6 +315,15 @@ def _unended(job: JobRecord, state: State, reason: str) -> JobRecord:
         counters=NO_COUNTERS,
         result=None,
     )
+
+
+def _why(job: JobRecord, settlement: Settlement, state: State) -> str:
+    """The reason of an end: what the attempt said, unless the store made another end of it."""
+    if state == "cancelled" and job.cancel_requested:
+        return job.reason
+    if state == "expired" and settlement.kind != "expired":
+        return "expired before its next attempt"
+    return settlement.reason
 
 
 def _fresh_round(job: JobRecord) -> JobRecord:

@@ -101,18 +101,26 @@ def _still_held(rows: Rows, now: float, holder: KeyHolder) -> bool:
     return job is not None and not job.terminal
 
 
-def _count_again(rows: Rows, now: float, ids: IdSource, job: JobRecord) -> None:
-    """The group of a replayed job counts it again, and what was cancelled because of it waits again."""
-    revivable = [job.id] if job.state != "completed" else []
+def _count_again(rows: Rows, now: float, ids: IdSource, replayed_job: JobRecord) -> None:
+    """The group of a replayed job counts it again, and what was cancelled because of it waits again, and so on."""
+    pending = [replayed_job]
+    while pending:
+        job = pending.pop()
+        for dependant in rows.dependants(_revivable(rows, job), "cancelled"):
+            if dependant.reason == PARENT_FAILED and _retake_key(rows, now, dependant):
+                apply(rows, now, ids, [(dependant, revived(dependant))])
+                pending.append(dependant)
+
+
+def _revivable(rows: Rows, job: JobRecord) -> list[str]:
+    """The job and its group, as far as those that wait on them may hope again; `job` is as it was when it had ended."""
+    ids = [job.id] if job.state != "completed" else []
     group = None if job.group is None else rows.groups([job.group])[0]
     if group is not None:
         rows.put_group(_with_member(group, job))
         if group.failed - (job.state != "completed") <= 0:
-            revivable.append(group.id)
-    for dependant in rows.dependants(revivable, "cancelled"):
-        if dependant.reason == PARENT_FAILED and _retake_key(rows, now, dependant):
-            apply(rows, now, ids, [(dependant, revived(dependant))])
-            _count_again(rows, now, ids, dependant)
+            ids.append(group.id)
+    return ids
 
 
 def _with_member(group: Group, job: JobRecord) -> Group:
