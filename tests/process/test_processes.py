@@ -15,9 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mainspring.engine import children
 from mainspring.engine.arguments import Parameters
-from mainspring.engine.processes import ProcessPool
+from mainspring.engine.processes import ProcessPool, children
 from mainspring.engine.registry import Registered
 from mainspring.errors import AttemptTimeout, InvalidOption
 from mainspring.model.conclude import Completed, Crashed, Failed, GaveUp, Later, Outcome, Released, Stopped

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from mainspring.app.connection import Connection
 from mainspring.clock import Clock, SystemClock
-from mainspring.engine.importable import importable_path
 from mainspring.engine.processes import ProcessPool
+from mainspring.engine.processes.importable import importable_path
 from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.worker import Worker

@@ -15,7 +15,7 @@ import msgspec
 from mainspring.cli.settings import RunSettings, WorkerOrder
 from mainspring.cli.started import Started, new_table
 from mainspring.cli.words import Left, Ready, Refused, Stop, Word, line, word_of
-from mainspring.engine.children import cause_of_death
+from mainspring.engine.processes.children import cause_of_death
 
 REAP_LIMIT: Final = 10.0
 """Seconds that a process may take to be gone after its pipe has closed, before it is killed."""

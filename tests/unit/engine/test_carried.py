@@ -9,7 +9,7 @@ from typing import Self
 import msgspec
 import pytest
 
-from mainspring.engine.carried import Carried, carried, rebuilt
+from mainspring.engine.processes.carried import Carried, carried, rebuilt
 from mainspring.errors import RetryLater
 from mainspring.retries.policy import Retry, Wait
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.engine.importable import importable_path, load
+from mainspring.engine.processes.importable import importable_path, load
 from mainspring.errors import TaskDefinitionError
 
 

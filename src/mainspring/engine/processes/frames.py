@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from mainspring.codec import DEFAULT_LIMIT
-from mainspring.engine.carried import Carried
+from mainspring.engine.processes.carried import Carried
 from mainspring.model.record import Failure, JobRecord
 
 HEAD: Final = 4

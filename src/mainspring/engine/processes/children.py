@@ -14,11 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
-from mainspring.engine.frames import Order, Word, framed, read_word
+from mainspring.engine.processes.frames import Order, Word, framed, read_word
 
-BOOT: Final = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from mainspring.engine.child import main; main(sys.argv)"
-)
+BOOT: Final = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from mainspring.engine.processes.child import main; main(sys.argv)"
 """What the interpreter of a child runs. The paths come first, so that it finds what its parent finds."""
 
 REAP_LIMIT: Final = 10.0
@@ -174,6 +172,6 @@ def _popen_windows(far: socket.socket) -> subprocess.Popen[bytes]:
 
 def _paths() -> list[str]:
     """Where modules are found: as here, with "" (the current directory, at each import) as it is now."""
-    home = str(Path(__file__).resolve().parents[2])
+    home = str(Path(__file__).resolve().parents[3])
     paths = [path or str(Path.cwd()) for path in sys.path]
     return paths if home in paths else [*paths, home]

@@ -24,13 +24,13 @@ from typing import Final
 
 from mainspring.codec import encode
 from mainspring.engine.arguments import Parameters
-from mainspring.engine.carried import carried
 from mainspring.engine.context import Context, entered
-from mainspring.engine.frames import Began, Order, Progress, Raised, Returned, Taken, Word, framed, read_order
-from mainspring.engine.importable import load
 from mainspring.engine.inputs import arguments_of
 from mainspring.engine.options import unpack
 from mainspring.engine.outcomes import failure_of, wait_hint_of
+from mainspring.engine.processes.carried import carried
+from mainspring.engine.processes.frames import Began, Order, Progress, Raised, Returned, Taken, Word, framed, read_order
+from mainspring.engine.processes.importable import load
 from mainspring.errors import EncodingError, ResultNotEncodable
 
 PARENT_CHECK: Final = 2.0

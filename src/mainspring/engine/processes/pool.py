@@ -18,11 +18,11 @@ import msgspec
 
 from mainspring.clock import outside_loop
 from mainspring.codec import DEFAULT_LIMIT, clean_text
-from mainspring.engine.carried import rebuilt
-from mainspring.engine.children import Child, Death
-from mainspring.engine.frames import Began, Order, Progress, Raised, Returned, Taken
-from mainspring.engine.importable import importable_path
 from mainspring.engine.outcomes import failure_of, outcome_of
+from mainspring.engine.processes.carried import rebuilt
+from mainspring.engine.processes.children import Child, Death
+from mainspring.engine.processes.frames import Began, Order, Progress, Raised, Returned, Taken
+from mainspring.engine.processes.importable import importable_path
 from mainspring.engine.registry import Registered
 from mainspring.errors import AttemptTimeout, InvalidOption, ProcessCrashed
 from mainspring.model.conclude import Completed, Crashed, Failed, Outcome, Released, Stopped
