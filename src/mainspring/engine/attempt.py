@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context as Variables
+from functools import partial
 from types import CoroutineType, coroutine
 from typing import Any, Final, Literal, Protocol, assert_never, cast
 
@@ -13,6 +14,7 @@ from mainspring.engine.context import Context
 from mainspring.engine.inputs import arguments_of, load_input
 from mainspring.engine.options import JobOptions, stored_policy, unpack
 from mainspring.engine.outcomes import failure_of, outcome_of
+from mainspring.engine.patient import SURELY, patiently
 from mainspring.engine.registry import Registered
 from mainspring.engine.threads import Threads
 from mainspring.errors import AttemptEnd, AttemptTimeout, ResultNotEncodable, TaskDefinitionError
@@ -129,7 +131,7 @@ class Attempts:
         """All that is not an async function with its own arguments alone."""
         job, known = context.job, plan.known
         options = options_of(job)
-        given = await load_input(self._store, job, options.input)
+        given = await patiently(partial(load_input, self._store, job, options.input), "input", SURELY)
         if known.mode == "process":
             if self._processes is None:
                 raise TaskDefinitionError(f"{known.name} has process=True, and this worker has no process pool")
@@ -171,10 +173,13 @@ def policy_of(plan: Plan, job: JobRecord) -> Retry | None:
     return (stored_policy(options_of(job)) if job.options else None) or plan.policy
 
 
-def ended(error: BaseException, ending: Ending | None, *, cancelled: bool, timeout: float | None) -> Outcome:
+def ended(
+    error: BaseException, ending: Ending | None, *, cancelled: bool, stopping: bool, timeout: float | None
+) -> Outcome:
     """What an attempt says that raised this. `ending`: what the engine had done to it before.
 
-    `cancelled`: whether its asyncio task was cancelled, by the engine or by somebody else.
+    `cancelled`: whether its asyncio task was cancelled, by the engine or by somebody else. `stopping`: whether that
+    can have been the end of the worker or of the loop.
     """
     if isinstance(error, AttemptEnd) and ending != "timeout":
         return outcome_of(error, failure_of(error))
@@ -186,7 +191,7 @@ def ended(error: BaseException, ending: Ending | None, *, cancelled: bool, timeo
         case "shutdown":
             return Released()
         case None:
-            return _by_itself(error, cancelled)
+            return _by_itself(error, cancelled=cancelled, stopping=stopping)
         case _:
             assert_never(ending)
 
@@ -198,11 +203,12 @@ def timed_out(timeout: float | None, cause: BaseException | None = None) -> Fail
     return Failed(error, failure_of(error))
 
 
-def _by_itself(error: BaseException, cancelled: bool) -> Outcome:
+def _by_itself(error: BaseException, *, cancelled: bool, stopping: bool) -> Outcome:
     if isinstance(error, asyncio.CancelledError):
-        if cancelled:
-            return Released()  # by somebody else: the loop is being torn down
-        swapped = RuntimeError("the task raised CancelledError, but nobody had cancelled it")
+        if cancelled and stopping:
+            return Released()
+        what = "was cancelled, but not by its worker" if cancelled else "raised CancelledError, but nobody cancelled it"
+        swapped = RuntimeError(f"the task {what}")
         swapped.__cause__ = error
         error = swapped
     return outcome_of(error, failure_of(error))
@@ -230,3 +236,7 @@ def rest_of(body: Body, waits_for: object, variables: Variables) -> Generator[ob
             waits_for = variables.run(step, sent)
         except StopIteration as stop:
             return stop.value
+        except GeneratorExit as error:
+            if isinstance(sent, GeneratorExit):
+                raise  # we are closed ourselves, and have closed the body
+            raise RuntimeError("the task raised GeneratorExit") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -20,6 +20,12 @@ log = logging.getLogger("mainspring.engine")
 
 UNWIND: Final = 5.0
 """Seconds that interrupted functions have at least to clean up, and settlements to be written."""
+
+WORKING: Final = ("fetch", "hints", "compare", "sweep", "prune")
+"""The loops that end when the last job has."""
+
+ALIVE: Final = ("overdue", "beat")
+"""The loops that go on while anything is to be written, and beside functions that are left behind."""
 
 RETRIED: Final = frozenset({"retry", "rescue", "release", "snooze"})
 """Why a job can be scheduled that is work under way; a delay, a sleep or another round is not."""
@@ -42,6 +48,7 @@ class Ladder:
         register: Register,
         fetch: Fetch,
         settler: Settler,
+        end_loops: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         self._store = store
         self._worker = worker
@@ -51,6 +58,7 @@ class Ladder:
         self._register = register
         self._fetch = fetch
         self._settler = settler
+        self._end_loops = end_loops
         self._hurry = asyncio.Event()
 
     def hurry(self) -> None:
@@ -74,10 +82,13 @@ class Ladder:
         behind = len(self._register)
         if behind:
             log.error("stopping: %d functions have not returned, and are left behind", behind)
+        await self._end(WORKING)
         lost = await self._write(max(ends - loop.time(), UNWIND))
         if not behind:
+            await self._end(ALIVE)  # else a beat would find the worker gone, and join again
             await self._leave()
-        # Otherwise its lease lasts until the process ends, or the lease time: nobody should run the job beside it.
+        # Otherwise it beats until its block is left, and its lease lasts until the process ends, or the lease time:
+        # nobody should run the job beside it.
         report = Stopped(
             finished=self._settler.ended - ended,
             handed_back=self._settler.handed_back - handed_back,
@@ -106,6 +117,11 @@ class Ladder:
         if lost:
             log.error("stopping: the store does not answer, %d settlements are lost; these jobs run again", lost)
         return lost
+
+    async def _end(self, loops: Sequence[str]) -> None:
+        with suppress(TimeoutError):  # one that cannot be ended is ended with the block, as far as that goes
+            async with asyncio.timeout(UNWIND):
+                await self._end_loops(loops)
 
     async def _leave(self) -> None:
         try:

@@ -75,6 +75,12 @@ class Fetch:
         self._tidied = self._looked
         self._suspects_asked = float("-inf")
         self._compare = False
+        self._task: asyncio.Task[object] | None = None
+
+    @property
+    def torn_down(self) -> bool:
+        """Whether its loop was cancelled: the worker ends, or the event loop does, which cancels all at once."""
+        return self._task is not None and (self._task.done() or self._task.cancelling() > 0)
 
     def hint(self) -> None:
         """There may be something new to claim."""
@@ -101,6 +107,7 @@ class Fetch:
 
     async def run(self) -> None:
         """Until nothing may start any more."""
+        self._task = asyncio.current_task()
         while not self._gate.closed:
             await self._wake.wait()
             self._wake.clear()

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from mainspring.engine.patient import STORE_RETRY, patiently
-from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable, StoreUnsuitable, Unsupported
+from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable, StoreUnsuitable
 from mainspring.retries.policy import Retry
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ R = TypeVar("R")
 BATCH_LIMIT: Final = 1000
 WEIGHT_LIMIT: Final = 1 << 20
 
-_NOT_FOR_DATA: Final = (StoreUnavailable, StoreClosed, StoreFull, StoreUnsuitable, Unsupported)
+_NOT_FOR_DATA: Final = (StoreUnavailable, StoreClosed, StoreFull, StoreUnsuitable)
 
 
 class Gather(Generic[T, R]):

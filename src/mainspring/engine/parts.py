@@ -70,6 +70,7 @@ class Parts:
         self._random = random
         self._worker = worker
         self._watchdog: Watchdog | None = None
+        self._supervisor: Supervisor | None = None
         self._mine: dict[str, int] = {}
         self.limits = Limits(registry, settings)
         self._buffer = Buffer()
@@ -104,6 +105,7 @@ class Parts:
             register=self.register,
             fetch=self._fetch,
             settler=self._settler,
+            end_loops=self._end_loops,
         )
 
     @property
@@ -119,6 +121,7 @@ class Parts:
     def start(self, supervisor: Supervisor) -> None:
         """Start all loops, and the thread that watches them unless time is virtual (RULES H10)."""
         settings = self._settings
+        self._supervisor = supervisor
         overdue = Overdue(settings.stall_limit, self.register)
         beat_every = settings.lease_time / 3
         pruning = Pruning(self._store, settings.retention)
@@ -144,6 +147,11 @@ class Parts:
             self._fetch.hint()
         else:
             self._sweeps.due_in(max(due - self._loop.time() - self._around.offset, 0.0))
+
+    def cancel(self, jobs: Sequence[str]) -> None:
+        """Somebody wants these jobs cancelled: end those that run here, start none of those in the buffer."""
+        self.register.end(jobs, "cancel")
+        self._gate.cancel(jobs, self._buffer)
 
     def close(self) -> None:
         """Let go of threads and timers."""
@@ -190,9 +198,18 @@ class Parts:
     def _told(self, cancel: Sequence[str], paused: Sequence[str]) -> None:
         """What a beat brought."""
         if cancel:
-            self.register.end(cancel, "cancel")
-            self._gate.cancel(cancel, self._buffer)
+            self.cancel(cancel)
         self._fetch.pause(paused)
+
+    def _ends(self) -> bool:
+        """Whether jobs may be cancelled that nobody wanted cancelled: the worker stops, or the whole loop ends."""
+        return self._around.stopping or self._fetch.torn_down
+
+    async def _end_loops(self, names: Sequence[str]) -> None:
+        """End these services, as far as they were started."""
+        if self._supervisor is not None:
+            for name in names:
+                await self._supervisor.stop(name)
 
     def _joining(self) -> Joining:
         settings = self._settings
@@ -234,6 +251,7 @@ class Parts:
             hub=self._hub,
             concurrency=self._settings.concurrency,
             on_room=self._room,
+            ends=self._ends,
         )
 
     def _make_beats(self) -> Beats:

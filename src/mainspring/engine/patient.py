@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
-from mainspring.errors import StoreClosed, StoreUnavailable
+from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable, StoreUnsuitable
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry, Stop
 
@@ -17,6 +17,9 @@ log = logging.getLogger("mainspring.engine")
 
 STORE_RETRY: Final = Retry(on=StoreUnavailable, attempts=None, backoff=jittered(exponential(0.1, cap=5)))
 """How the engine waits for a store that cannot be reached: for ever, at most 5 s at a time."""
+
+SURELY: Final = Retry(on=(StoreUnavailable, StoreFull, StoreUnsuitable), attempts=None, backoff=STORE_RETRY.backoff)
+"""The same for what must not be lost to any trouble of the store: full, read-only for a while, damaged."""
 
 
 def worth_another_run(error: BaseException) -> bool:

@@ -43,7 +43,8 @@ class Settles(Protocol):
 class Runners:
     """Starts what is in the buffer while there is room and the gate is open.
 
-    `on_room` is called when a runner has nothing more to start, and when a job that had waited has ended.
+    `on_room` is called when a runner has nothing more to start, and when a job that had waited has ended. `ends` says
+    whether the worker or the loop is coming to its end, and may have cancelled a job.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Runners:
         hub: Hub,
         concurrency: int,
         on_room: Callable[[], None],
+        ends: Callable[[], bool],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
@@ -70,8 +72,9 @@ class Runners:
         self._hub = hub
         self._concurrency = concurrency
         self._on_room = on_room
+        self._ends = ends
         self._variables = copy_context()
-        self._active = 0
+        self._starting: set[asyncio.Task[None]] = set()
         self._width = 1
         self._tasks: set[asyncio.Task[None]] = set()
         self.current: Context | None = None
@@ -79,14 +82,15 @@ class Runners:
 
     def go(self) -> None:
         """Start what can be started, as soon as the loop has a turn for it."""
-        if self._active >= self._width or not self._gate.open_for(self._buffer):
+        active = len(self._starting)
+        if active >= self._width or not self._gate.open_for(self._buffer):
             return
         free = self._concurrency - len(self._register)
-        for _ in range(min(self._width, free, len(self._buffer) + 1) - self._active):
-            self._active += 1
+        for _ in range(min(self._width, free, len(self._buffer) + 1) - active):
             # Not by the loop's task factory: an eager one would start runners inside of runners.
             runner = asyncio.Task(self._run(), loop=self._loop, context=self._variables.copy())
             self._tasks.add(runner)
+            self._starting.add(runner)
             runner.add_done_callback(self._gone)
 
     async def _run(self) -> None:
@@ -126,7 +130,7 @@ class Runners:
             if now > slice_ends or me.cancelling():
                 more = True
                 break
-        self._active -= 1
+        self._starting.discard(me)
         if started > 1:
             self._width = 1
         if more:
@@ -154,7 +158,7 @@ class Runners:
         self, me: asyncio.Task[object], context: Context, entry: Entry, error: BaseException, ran: float
     ) -> None:
         entry.lane.ran(ran)
-        outcome = ended(error, None, cancelled=me.cancelling() > 0, timeout=None)
+        outcome = ended(error, None, cancelled=me.cancelling() > 0, stopping=self._ends(), timeout=None)
         self._settler.settle(context, entry, outcome, ran)
         if isinstance(error, KeyboardInterrupt):
             raise error
@@ -166,7 +170,7 @@ class Runners:
         running = Running(context, entry.lane, me, began)
         self._register.add(running)
         self._gate.started(entry, running)
-        self._active -= 1
+        self._starting.discard(me)
         self.go()
         try:
             outcome = await self._outcome(running, entry, rest)
@@ -188,13 +192,19 @@ class Runners:
         except BaseException as error:  # whatever a task raises is its outcome
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return ended(error, running.ending, cancelled=running.task.cancelling() > 0, timeout=running.timeout)
+            return ended(
+                error,
+                running.ending,
+                cancelled=running.task.cancelling() > 0,
+                stopping=self._ends(),
+                timeout=running.timeout,
+            )
         if running.ending == "timeout":
             return timed_out(running.timeout)
         return self._attempts.completed(entry.lane.plan, entry.job, value)
 
     def _gone(self, runner: asyncio.Task[None]) -> None:
         self._tasks.discard(runner)
+        self._starting.discard(runner)
         if not runner.cancelled() and (error := runner.exception()) is not None:
-            self._active = max(self._active - 1, 0)
             log.critical("a runner failed; others go on", exc_info=error)

@@ -29,6 +29,8 @@ class Running:
     def end(self, ending: Ending) -> None:
         """Tell the attempt to end, once: a second cancellation would break into its cleaning up."""
         if self.ending is not None:
+            if ending == "lost":
+                self.ending = ending  # it ends already; what it says then is nobody's business any more
             return
         self.ending = ending
         self.context.cancelled = True

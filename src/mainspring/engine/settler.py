@@ -12,12 +12,11 @@ from mainspring.engine.context import Context, Surroundings
 from mainspring.engine.events import JobEnded, LeaseLost
 from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
-from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable
+from mainspring.engine.patient import SURELY
+from mainspring.errors import StoreClosed
 from mainspring.events import Hub
 from mainspring.model.conclude import Completed, Outcome, Released, completed, conclude
 from mainspring.model.record import Answer, JobRecord, Settlement
-from mainspring.retries.backoff import exponential, jittered
-from mainspring.retries.policy import Retry
 from mainspring.store.base import Jobs
 
 log = logging.getLogger("mainspring.engine")
@@ -27,8 +26,6 @@ WAITING_LIMIT: Final = 10_000
 
 SPREAD: Final = 1.0
 """Seconds over which jobs that a stopping worker interrupts come back."""
-
-SETTLE_RETRY: Final = Retry(on=(StoreUnavailable, StoreFull), attempts=None, backoff=jittered(exponential(0.1, cap=5)))
 
 _COMES_AGAIN: Final = frozenset({"retry", "repeat", "snooze", "sleep", "release"})
 
@@ -63,7 +60,7 @@ class Settler:
         self._gather: Gather[Settlement, Answer] = Gather(
             store.settle,
             what="settle",
-            retry=SETTLE_RETRY,
+            retry=SURELY,
             answered=self._answered,
             refused=self._refused,
             unclear=unclear,
@@ -149,8 +146,10 @@ class Settler:
 
     def _refused(self, settlement: Settlement, error: Exception) -> None:
         """The store takes this one not, for its content: the job ends dead with that error (RULES C10)."""
-        if isinstance(error, StoreClosed) or settlement.reason == REFUSED:
+        if isinstance(error, StoreClosed) or settlement.kind == "release" or settlement.reason == REFUSED:
             self.lost += 1
+            if self._leases.get(settlement.job) == settlement.lease:
+                del self._leases[settlement.job]  # so that it is handed back when leases are compared
             log.error("job %s: how its attempt ended could not be written; it runs again: %r", settlement.job, error)
             return
         log.error("job %s: the store refused its settlement, so it ends dead: %r", settlement.job, error)

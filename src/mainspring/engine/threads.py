@@ -28,6 +28,8 @@ class Threads:
         value, error = await loop.run_in_executor(self._pool, context.run, called, fn, args, kwargs)
         if error is None:
             return value
+        if isinstance(error, KeyboardInterrupt):  # a real one never comes in a thread, and it would end the program
+            raise RuntimeError("the task raised KeyboardInterrupt") from error
         try:
             raise error
         finally:

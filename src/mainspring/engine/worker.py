@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random as chance
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -82,6 +82,11 @@ class Worker:
         if self._parts is not None:
             self._parts.notice(queue, task, version, due)
 
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """This process has asked for the end of these jobs; those that are here learn of it now, not by a beat."""
+        if self._parts is not None:
+            self._parts.cancel(job_ids)
+
     async def stop(self, *, now: bool = False) -> Stopped:
         """Go down the stop ladder; `now` ends the grace at once, also when the stop has begun already.
 
@@ -89,7 +94,8 @@ class Worker:
         """
         if self._parts is None:
             return Stopped()
-        if self._ending is None:
+        # The end of the loop (asyncio.run) cancels every task, the stop as well: then it begins anew.
+        if self._ending is None or self._ending.cancelled():
             self._ending = asyncio.create_task(self._end(self._parts), name="worker:stop")
         if now:
             self._parts.ladder.hurry()

@@ -59,9 +59,17 @@ def test_the_dead_are_those_whose_lock_is_free(tmp_path: Path) -> None:
     assert here.dead(["a", "b/../c"]) == {"b/../c"}
     with pytest.raises(StoreUnsuitable, match="worker a runs elsewhere"):
         there.hold("a")
-    here.close()
+    here.free("a")
     assert there.dead(["a"]) == {"a"}
     assert list((tmp_path / "w").iterdir()) == []
+
+
+def test_C9_closing_does_not_free_a_worker_that_has_not_left(tmp_path: Path) -> None:
+    """A thread of its may still run in this process, so nobody may take its jobs before the process ends."""
+    here, there = FileLiveness(str(tmp_path / "w")), FileLiveness(str(tmp_path / "w"))
+    here.hold("a")
+    here.close()
+    assert there.dead(["a"]) == set()
 
 
 def test_what_a_dead_worker_left_is_removed(tmp_path: Path) -> None:

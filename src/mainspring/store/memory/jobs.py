@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -13,20 +11,21 @@ from mainspring.model.record import JobRecord
 from mainspring.model.states import LIVE, TERMINAL
 from mainspring.store.base import Lane
 from mainspring.store.memory.belongings import MemoryBelongings
+from mainspring.store.memory.heaps import Heap
 
 LaneKey = tuple[str, str, str, bool]
-Timed = list[tuple[float, str]]
+Ready = tuple[int, float, str]
+Timed = tuple[float, str]
 
 
 class MemoryJobs(MemoryBelongings):
-    """`JobRows` in memory. Heaps keep entries that are no longer true; they are dropped when they come to the top."""
+    """`JobRows` in memory."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._ready: defaultdict[LaneKey, list[tuple[int, float, str]]] = defaultdict(list)
-        self._lent: dict[LaneKey, list[tuple[int, float, str]]] = {}
-        self._due: Timed = []
-        self._expiring: Timed = []
+        self._ready: dict[LaneKey, Heap[Ready]] = {}
+        self._due: Heap[Timed] = Heap(self._is_scheduled)
+        self._expiring: Heap[Timed] = Heap(self._may_expire)
         self._waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._ended: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._counts: Counter[tuple[str, str, str, str]] = Counter()
@@ -39,8 +38,6 @@ class MemoryJobs(MemoryBelongings):
             self._jobs[job.id] = job
             if job.waits_on is not None:
                 self._waiting[job.waits_on][job.id] = None
-            if job.expires is not None:
-                heapq.heappush(self._expiring, (job.expires, job.id))
             self._enter(job)
 
     def write(self, changes: Sequence[tuple[JobRecord, JobRecord]]) -> None:
@@ -48,7 +45,7 @@ class MemoryJobs(MemoryBelongings):
             self._jobs[after.id] = after
             if before.state == after.state == "running":
                 continue
-            self._counts[before.queue, before.task, before.version, before.state] -= 1
+            self._count_off(before)
             if before.state == "running" and before.worker is not None:
                 self._running[before.worker].pop(before.id, None)
             elif before.terminal:
@@ -66,7 +63,7 @@ class MemoryJobs(MemoryBelongings):
             job = self._jobs.pop(each, None)
             if job is None:
                 continue
-            self._counts[job.queue, job.task, job.version, job.state] -= 1
+            self._count_off(job)
             self._ended[job.state].pop(each, None)
             self._attempts.pop(each, None)
             self._progress.pop(each, None)
@@ -75,41 +72,26 @@ class MemoryJobs(MemoryBelongings):
                 self._forget_waiting(job.waits_on, each)
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
-        key = (lane.queue, lane.task, lane.version, suspect)
-        heap = self._ready.get(key)
-        if heap is None:
-            return []
-        for entry in self._lent.pop(key, ()):
-            if self._is_head(entry, suspect):
-                heapq.heappush(heap, entry)
-        found: dict[str, tuple[int, float, str]] = {}
-        while heap and len(found) < limit:
-            entry = heapq.heappop(heap)
-            if self._is_head(entry, suspect):
-                found[entry[2]] = entry
-        # They are claimed now, most likely; those that are not come back at the next look.
-        self._lent[key] = list(found.values())
-        return [self._jobs[each] for each in found]
+        heap = self._ready.get((lane.queue, lane.task, lane.version, suspect))
+        return [] if heap is None else [self._jobs[entry[2]] for entry in heap.take(limit)]
 
     def lanes(self) -> list[Lane]:
-        return [
-            Lane(*key[:3], 1)
-            for key in sorted({each[:3]: each for each, heap in self._ready.items() if self._has_head(each, heap)})
-        ]
+        for key in [key for key, heap in self._ready.items() if heap.first() is None]:
+            del self._ready[key]
+        return [Lane(*key, 1) for key in sorted({key[:3] for key in self._ready})]
 
     def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
         return [job for job in self.running(worker, len(self._jobs)) if job.claim == number]
 
     def due(self, now: float, limit: int) -> list[JobRecord]:
-        return self._timed(self._due, lambda job, at: job.state == "scheduled" and job.due == at, now, limit)
+        return [self._jobs[each] for _, each in self._due.take(limit, now)]
 
     def late(self, now: float, limit: int) -> list[JobRecord]:
-        return self._timed(self._expiring, self._may_expire, now, limit)
+        return [self._jobs[each] for _, each in self._expiring.take(limit, now)]
 
     def next_due(self) -> float | None:
-        due = self._first(self._due, lambda job, at: job.state == "scheduled" and job.due == at)
-        late = self._first(self._expiring, self._may_expire)
-        return min((at for at in (due, late) if at is not None), default=None)
+        firsts = (self._due.first(), self._expiring.first())
+        return min((first[0] for first in firsts if first is not None), default=None)
 
     def dependants(self, ids: Sequence[str], state: str) -> list[JobRecord]:
         found = (self._jobs[each] for parent in ids for each in self._waiting.get(parent, ()))
@@ -129,24 +111,33 @@ class MemoryJobs(MemoryBelongings):
     def _enter(self, job: JobRecord) -> None:
         """Put the job where its state is looked up."""
         self._counts[job.queue, job.task, job.version, job.state] += 1
-        match job.state:
-            case "ready":
-                lane = (job.queue, job.task, job.version, job.suspect)
-                heapq.heappush(self._ready[lane], (-job.priority, job.due, job.id))
-            case "scheduled":
-                heapq.heappush(self._due, (job.due, job.id))
-            case "running":
-                assert job.worker is not None
-                self._running[job.worker][job.id] = None
-            case state if state in TERMINAL:
-                self._ended[state][job.id] = None
+        state = job.state
+        if state == "running":
+            assert job.worker is not None
+            self._running[job.worker][job.id] = None
+            return
+        if state in TERMINAL:
+            self._ended[state][job.id] = None
+            return
+        if state == "ready":
+            self._lane(job).push((-job.priority, job.due, job.id))
+        elif state == "scheduled":
+            self._due.push((job.due, job.id))
+        if job.expires is not None:
+            self._expiring.push((job.expires, job.id))
 
-    def _has_head(self, key: LaneKey, heap: list[tuple[int, float, str]]) -> bool:
-        return any(self._is_head(entry, key[3]) for entry in chain(self._lent.get(key, ()), heap))
+    def _lane(self, job: JobRecord) -> Heap[Ready]:
+        key = (job.queue, job.task, job.version, job.suspect)
+        heap = self._ready.get(key)
+        if heap is None:
+            heap = self._ready[key] = Heap(self._is_suspect_head if job.suspect else self._is_head)
+        return heap
 
-    def _is_head(self, entry: tuple[int, float, str], suspect: bool) -> bool:
-        job = self._jobs.get(entry[2])
-        return job is not None and job.state == "ready" and job.due == entry[1] and job.suspect == suspect
+    def _count_off(self, job: JobRecord) -> None:
+        key = (job.queue, job.task, job.version, job.state)
+        self._counts[key] -= 1
+        if not self._counts[key]:
+            del self._counts[key]
 
     def _forget_waiting(self, parent: str, job: str) -> None:
         self._waiting[parent].pop(job, None)
@@ -154,27 +145,20 @@ class MemoryJobs(MemoryBelongings):
             del self._waiting[parent]
             self._groups.pop(parent, None)
 
-    @staticmethod
-    def _may_expire(job: JobRecord, at: float) -> bool:
-        return job.state in LIVE and job.state != "running" and job.expires == at
+    # --- whether entries of heaps are still true
 
-    def _timed(self, heap: Timed, true: Callable[[JobRecord, float], bool], now: float, limit: int) -> list[JobRecord]:
-        """The first entries of a heap of times up to now that are still true; they stay in the heap."""
-        found: list[tuple[float, str]] = []
-        while heap and heap[0][0] <= now and len(found) < limit:
-            at, each = heapq.heappop(heap)
-            job = self._jobs.get(each)
-            if job is not None and true(job, at) and (not found or found[-1] != (at, each)):
-                found.append((at, each))
-        for entry in found:
-            heapq.heappush(heap, entry)
-        return [self._jobs[each] for _, each in found]
+    def _is_head(self, entry: Ready) -> bool:
+        job = self._jobs.get(entry[2])
+        return job is not None and job.state == "ready" and job.due == entry[1] and not job.suspect
 
-    def _first(self, heap: Timed, true: Callable[[JobRecord, float], bool]) -> float | None:
-        while heap:
-            at, each = heap[0]
-            job = self._jobs.get(each)
-            if job is not None and true(job, at):
-                return at
-            heapq.heappop(heap)
-        return None
+    def _is_suspect_head(self, entry: Ready) -> bool:
+        job = self._jobs.get(entry[2])
+        return job is not None and job.state == "ready" and job.due == entry[1] and job.suspect
+
+    def _is_scheduled(self, entry: Timed) -> bool:
+        job = self._jobs.get(entry[1])
+        return job is not None and job.state == "scheduled" and job.due == entry[0]
+
+    def _may_expire(self, entry: Timed) -> bool:
+        job = self._jobs.get(entry[1])
+        return job is not None and job.state in LIVE and job.state != "running" and job.expires == entry[0]

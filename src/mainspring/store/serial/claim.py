@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mainspring.ids import IdSource
 from mainspring.model.moves import claimed
 from mainspring.model.record import JobRecord
 from mainspring.store.base import Claim
 from mainspring.store.serial.finish import Change, apply
 from mainspring.store.serial.rows import Rows
+
+EXPIRED_LIMIT: Final = 1000
+"""Expired jobs that one claim ends on its way; the sweep does the rest."""
 
 
 def claim(rows: Rows, now: float, ids: IdSource, request: Claim) -> list[JobRecord]:
@@ -18,7 +23,8 @@ def claim(rows: Rows, now: float, ids: IdSource, request: Claim) -> list[JobReco
             return sorted(given, key=claim_order)
     taken: list[JobRecord] = []
     caps = [lane.cap for lane in request.lanes]
-    while len(taken) < request.limit:
+    ended = 0
+    while len(taken) < request.limit and ended < EXPIRED_LIMIT:
         changes = _take(rows, now, request, caps, request.limit - len(taken), suspects=not taken)
         if not changes:
             break
@@ -27,6 +33,7 @@ def claim(rows: Rows, now: float, ids: IdSource, request: Claim) -> list[JobReco
         taken += running
         if len(running) == len(changes):
             break  # nothing had expired on the way, so the lanes have no more to give
+        ended += len(changes) - len(running)
     return sorted(taken, key=claim_order)
 
 

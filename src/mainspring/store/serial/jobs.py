@@ -9,6 +9,7 @@ from mainspring.store.base import Added, CancelAnswer, ChangeAnswer, Claim, Clai
 from mainspring.store.serial import add, control, settle
 from mainspring.store.serial import claim as claiming
 from mainspring.store.serial.backend import Backend
+from mainspring.store.serial.rows import Rows
 
 
 class JobVerbs(Backend):
@@ -20,8 +21,11 @@ class JobVerbs(Backend):
         return answers
 
     async def claim(self, claim: Claim) -> Claimed:
-        now = self._clock.now()
-        return Claimed(await self._write(lambda rows: claiming.claim(rows, now, self._ids, claim)), now)
+        def verb(rows: Rows) -> Claimed:
+            now = self._clock.now()
+            return Claimed(claiming.claim(rows, now, self._ids, claim), now)
+
+        return await self._write(verb)
 
     async def lanes(self) -> list[Lane]:
         return await self._read(lambda rows: rows.lanes())

@@ -25,6 +25,7 @@ except ImportError:  # Windows: written for Linux and macOS
     fcntl = None  # type: ignore[assignment]  # looked at before each use
 
 _open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_left_behind: list[FileLock] = []
 
 
 class FileLock:
@@ -90,7 +91,7 @@ class Liveness(Protocol):
         ...
 
     def close(self) -> None:
-        """Free all that this object holds."""
+        """Let go, but not of workers that have not left: something of theirs may still run in this process."""
         ...
 
 
@@ -128,9 +129,9 @@ class FileLiveness:
         return {worker for worker in workers if worker not in self._held and self._is_free(self._path(worker))}
 
     def close(self) -> None:
-        """See `Liveness.close`."""
-        for worker in list(self._held):
-            self.free(worker)
+        """See `Liveness.close`. Their locks are the process's from now on."""
+        _left_behind.extend(self._held.values())
+        self._held.clear()
 
     def probe(self) -> None:
         """Make sure that locks work here. Raises StoreUnsuitable when they do not."""
@@ -221,3 +222,4 @@ def _hook_fork() -> None:
 def _close_all() -> None:
     for lock in list(_open_locks):
         lock.close()
+    _left_behind.clear()

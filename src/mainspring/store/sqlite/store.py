@@ -110,8 +110,11 @@ class SqliteStore(SerialStore):
         return await super().join(worker)
 
     async def leave(self, worker: str, *, died: bool = False, started: Sequence[str] | None = None) -> None:
-        await super().leave(worker, died=died, started=started)
-        self._open().liveness.free(worker)
+        liveness = self._open().liveness
+        try:
+            await super().leave(worker, died=died, started=started)
+        finally:
+            liveness.free(worker)  # if it could not be written: others see the free lock, and take its jobs
 
     async def _migrated(self) -> list[str]:
         if self._opened is not None:

@@ -25,6 +25,14 @@ class CancelContract:
             job = await d.job(each)
             assert (job.reason, job.finished) == ("not wanted", d.clock.now())
 
+    async def test_the_reason_of_a_request_is_kept_until_the_job_ends(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        job = await d.bring("running")
+        await harness.store.cancel([job.id], "not wanted")
+        await d.settle(job, "retry")
+        assert await d.states(job.id) == ["cancelled"]
+        assert (await d.job(job.id)).reason == "not wanted"
+
     @pytest.mark.parametrize("state", sorted(TERMINAL))
     async def test_an_ended_job_is_left_alone(self, harness: StoreHarness, state: State) -> None:
         d = Driver(harness)

@@ -99,6 +99,22 @@ class ControlContract:
         await d.end(first, kind)
         assert await d.job(second) == before
 
+    async def test_D30_the_replay_of_the_first_of_many_puts_all_back(self, harness: StoreHarness) -> None:
+        """More links than the interpreter has frames."""
+        d = Driver(harness)
+        jobs = [d.new()]
+        for _ in range(1500):
+            jobs.append(d.new(waits_on=jobs[-1].id))
+        await harness.store.add(jobs)
+        await d.end(jobs[0].id, "dead")
+        assert {record.state for record in await harness.store.get([each.id for each in jobs[1:]]) if record} == {
+            "cancelled"
+        }
+        assert await harness.store.replay([jobs[0].id]) == ["replayed"]
+        assert {record.state for record in await harness.store.get([each.id for each in jobs[1:]]) if record} == {
+            "waiting"
+        }
+
     async def test_replay_while_what_it_waits_on_has_not_ended_waits(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         first = await d.add()

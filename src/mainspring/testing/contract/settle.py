@@ -123,6 +123,20 @@ class SettleContract:
         early, late = [await d.start(await d.add(expires_in=60.0)) for _ in range(2)]
         await harness.store.settle([settlement(early, kind, after=59.0), settlement(late, kind, after=60.0)])
         assert await d.states(early.id, late.id) == ["scheduled", "expired"]
+        assert (await d.job(late.id)).reason
+
+    async def test_M3_a_job_that_has_run_expires_like_one_that_has_not(self, harness: StoreHarness) -> None:
+        """Its time is not forgotten by sweeps while it runs."""
+        d = Driver(harness)
+        job = await d.start(await d.add(expires_in=60.0))
+        await d.sweep()
+        await d.settle(job, "retry", after=30.0)
+        d.clock.advance(31)
+        await d.sweep()
+        assert await d.states(job.id) == ["ready"]
+        d.clock.advance(30)
+        await d.sweep()
+        assert await d.states(job.id) == ["expired"]
 
     @pytest.mark.parametrize("kind", ["sleep", "wait"])
     async def test_M3_a_workflow_that_has_begun_does_not_expire(self, harness: StoreHarness, kind: SettleKind) -> None:
