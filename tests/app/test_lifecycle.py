@@ -14,6 +14,7 @@ from mainspring.errors import (
     AppClosed,
     AppError,
     InvalidOption,
+    JobCancelled,
     StoreClosed,
     StoreUrlError,
     TaskDefinitionError,
@@ -293,3 +294,33 @@ async def test_an_app_can_be_lent_a_store(app: App, store: Slow) -> None:
         await other.counts()
     assert (await app.remote("t").enqueue(n=1)).created
     assert store.opened == 1
+
+
+async def test_a_task_that_comes_too_late_is_refused(app: App) -> None:
+    """The worker that runs here would never run it, and its jobs would wait in silence."""
+    async with app.running():
+        with pytest.raises(TaskDefinitionError, match=r"too late.*before app\.running"):
+
+            @app.task(name="late")
+            async def late() -> None: ...
+
+    @app.task(name="late")
+    async def again() -> None: ...
+
+
+async def test_a_cancel_request_of_this_process_takes_effect_at_once() -> None:
+    """Not with the next beat, which comes every ten seconds."""
+    app = App("memory://")
+    began = asyncio.Event()
+
+    @app.task(name="long")
+    async def long() -> None:
+        began.set()
+        await asyncio.sleep(3600)
+
+    async with app.running(), asyncio.timeout(5):
+        job = await long.enqueue()
+        await began.wait()
+        assert await job.cancel() == "requested"
+        with pytest.raises(JobCancelled):
+            await job.result()

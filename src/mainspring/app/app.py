@@ -278,6 +278,11 @@ class App(Definitions):
     def _defined(self, task: Task[..., object]) -> None:
         if task.name in self._known:
             raise TaskDefinitionError(f"there is a task {task.name!r} in this app already; give one another name=")
+        if self._connection.working:
+            raise TaskDefinitionError(
+                f"task {task.name!r} comes too late: this app works jobs already, and its worker would never run it; "
+                "define tasks before app.running()"
+            )
         self._registry.add(self._with_default(task.registered))
         self._known[task.name] = task
 

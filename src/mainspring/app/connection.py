@@ -144,6 +144,11 @@ class Connection:
         return there.loop
 
     @property
+    def working(self) -> bool:
+        """Whether a worker of this process runs jobs of the app now."""
+        return self._opened is not None and bool(self._opened.workers)
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed on purpose, so that it opens no more by itself."""
         return self._closed

@@ -15,10 +15,12 @@ from mainspring.retries.policy import Retry, Stop
 T = TypeVar("T")
 log = logging.getLogger("mainspring.engine")
 
-STORE_RETRY: Final = Retry(on=StoreUnavailable, attempts=None, backoff=jittered(exponential(0.1, cap=5)))
+_WAITS: Final = jittered(exponential(0.1, cap=5))
+
+STORE_RETRY: Final = Retry(on=StoreUnavailable, attempts=None, backoff=_WAITS)
 """How the engine waits for a store that cannot be reached: for ever, at most 5 s at a time."""
 
-SURELY: Final = Retry(on=(StoreUnavailable, StoreFull, StoreUnsuitable), attempts=None, backoff=STORE_RETRY.backoff)
+SURELY: Final = Retry(on=(StoreUnavailable, StoreFull, StoreUnsuitable), attempts=None, backoff=_WAITS)
 """The same for what must not be lost to any trouble of the store: full, read-only for a while, damaged."""
 
 

@@ -28,9 +28,9 @@ class Threads:
         value, error = await loop.run_in_executor(self._pool, context.run, called, fn, args, kwargs)
         if error is None:
             return value
-        if isinstance(error, KeyboardInterrupt):  # a real one never comes in a thread, and it would end the program
-            raise RuntimeError("the task raised KeyboardInterrupt") from error
         try:
+            if type(error) is KeyboardInterrupt:  # a real one never comes in a thread, and it would end the program
+                raise RuntimeError("the task raised KeyboardInterrupt") from error
             raise error
         finally:
             del error  # else the error's traceback holds this frame, which holds the error
