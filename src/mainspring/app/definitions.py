@@ -124,8 +124,8 @@ class Definitions:
             task = AsyncTask(full, registered.parameters, self._home, settings, registered)
         else:
             task = SyncTask(full, registered.parameters, self._home, settings, registered)
-        self._tasks[full] = task
         self._defined(task)
+        self._tasks[full] = task
         return task
 
     def _default_name(self, module: str, qualname: str) -> str:

@@ -30,6 +30,8 @@ Ending = Literal["timeout", "cancel", "shutdown", "lost"]
 """Why the engine ended an attempt: its time was over, by request, the worker stops, the lease has gone."""
 
 CANCELLED: Final = "cancelled by request"
+STRANGER: Final = "the task was cancelled, but not by its worker"
+NOBODY: Final = "the task raised CancelledError, but nobody had cancelled it"
 DONE: Final = Completed(b"null")
 """What most attempts say; made once, since it is asked for so often."""
 
@@ -207,8 +209,7 @@ def _by_itself(error: BaseException, *, cancelled: bool, stopping: bool) -> Outc
     if isinstance(error, asyncio.CancelledError):
         if cancelled and stopping:
             return Released()
-        what = "was cancelled, but not by its worker" if cancelled else "raised CancelledError, but nobody cancelled it"
-        swapped = RuntimeError(f"the task {what}")
+        swapped = RuntimeError(STRANGER if cancelled else NOBODY)
         swapped.__cause__ = error
         error = swapped
     return outcome_of(error, failure_of(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -32,6 +32,15 @@ RETRIED: Final = frozenset({"retry", "rescue", "release", "snooze"})
 
 _PAGE: Final = 1000
 _PAUSES: Final = (0.005, 0.01, 0.02, 0.05, 0.1)
+
+
+Known = Callable[[str, str, str], bool]
+"""Says of a queue, a task and a version whether its jobs count."""
+
+
+def anything(_queue: str, _task: str, _version: str) -> bool:
+    """Every job counts."""
+    return True
 
 
 class Ladder:
@@ -86,7 +95,7 @@ class Ladder:
         lost = await self._write(max(ends - loop.time(), UNWIND))
         if not behind:
             await self._end(ALIVE)  # else a beat would find the worker gone, and join again
-            await self._leave()
+            await self.leave()
         # Otherwise it beats until its block is left, and its lease lasts until the process ends, or the lease time:
         # nobody should run the job beside it.
         report = Stopped(
@@ -98,7 +107,7 @@ class Ladder:
         log.info("worker %s %s", self._worker, report)
         return report
 
-    async def _until(self, waiting: Coroutine[object, object, bool]) -> None:
+    async def _until(self, waiting: Coroutine[object, object, object]) -> None:
         """Until it is done, or somebody is in a hurry."""
         wait = asyncio.create_task(waiting)
         hurry = asyncio.create_task(self._hurry.wait())
@@ -110,20 +119,27 @@ class Ladder:
 
     async def _write(self, limit: float) -> int:
         """Write what waits to be written; how many settlements could not be (RULES M13)."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit):
-                await self._settler.flush()
+        if not self._hurry.is_set():
+            await self._until(self._flush(limit))
+        if self._hurry.is_set():
+            await self._flush(UNWIND)
         lost = await self._settler.abandon()
         if lost:
             log.error("stopping: the store does not answer, %d settlements are lost; these jobs run again", lost)
         return lost
+
+    async def _flush(self, limit: float) -> None:
+        with suppress(TimeoutError):  # what is left then is counted as lost
+            async with asyncio.timeout(limit):
+                await self._settler.flush()
 
     async def _end(self, loops: Sequence[str]) -> None:
         with suppress(TimeoutError):  # one that cannot be ended is ended with the block, as far as that goes
             async with asyncio.timeout(UNWIND):
                 await self._end_loops(loops)
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
+        """Say that the worker ends; what it still has is released. Never raises for a store that is down."""
         try:
             async with asyncio.timeout(UNWIND):
                 await self._store.leave(self._worker)
@@ -131,40 +147,47 @@ class Ladder:
             log.warning("worker %s could not say that it leaves: %r", self._worker, error)
 
 
-async def idle(store: Store, *, known: Callable[[str, str], bool] | None = None, poll: float = 1.0) -> None:
+async def idle(
+    store: Store,
+    *,
+    known: Known = anything,
+    paused: Callable[[], Collection[str]] = tuple,
+    poll: float = 1.0,
+) -> None:
     """Return when no work is left: nothing ready, nothing running, nothing to come back after a failure.
 
-    Jobs that were added for later do not count, nor do those that sleep or repeat. `known(task, version)` says whose
-    ready jobs count; others would wait for a worker that knows them.
+    Jobs that were added for later do not count, nor do those that sleep or repeat. `known(queue, task, version)` says
+    whose jobs count; others would wait for a worker that runs them. What is ready in a queue that is `paused()` does
+    not count either.
     """
     pause = 0
-    while await busy(store, known):
+    while await busy(store, known, paused):
         # A hint may be for anything and come often, so the reads keep a growing distance.
         await asyncio.sleep(_PAUSES[pause])
         await store.wait((), min(poll, 10 * _PAUSES[pause]))
         pause = min(pause + 1, len(_PAUSES) - 1)
 
 
-async def busy(store: Store, known: Callable[[str, str], bool] | None = None) -> bool:
+async def busy(store: Store, known: Known = anything, paused: Callable[[], Collection[str]] = tuple) -> bool:
     """Whether there is work that `idle` would wait for."""
     scheduled = False
+    held = paused()
     for count in await store.counts():
-        if not count.number:
+        if not count.number or not known(count.queue, count.task, count.version):
             continue
-        if count.state == "running":
+        if count.state == "running" or (count.state == "ready" and count.queue not in held):
             return True
-        if count.state == "ready" and (known is None or known(count.task, count.version)):
-            return True
-        scheduled = scheduled or count.state == "scheduled"
-    return scheduled and await _comes_back(store)
+        scheduled = scheduled or (count.state == "scheduled" and count.queue not in held)
+    return scheduled and await _comes_back(store, known, held)
 
 
-async def _comes_back(store: Store) -> bool:
+async def _comes_back(store: Store, known: Known, paused: Collection[str]) -> bool:
     cursor: str | None = None
     while True:
         page = await store.find(Filter(states=("scheduled",)), cursor=cursor, limit=_PAGE)
-        if any(job.reason in RETRIED for job in page.jobs):
-            return True
+        for job in page.jobs:
+            if job.reason in RETRIED and job.queue not in paused and known(job.queue, job.task, job.version):
+                return True
         cursor = page.cursor
         if cursor is None:
             return False

@@ -76,6 +76,8 @@ class Fetch:
         self._suspects_asked = float("-inf")
         self._compare = False
         self._task: asyncio.Task[object] | None = None
+        self.paused: frozenset[str] = frozenset()
+        """The queues that are paused, as the last beat said."""
 
     @property
     def torn_down(self) -> bool:
@@ -101,7 +103,7 @@ class Fetch:
 
     def pause(self, queues: Sequence[str]) -> None:
         """Hand back what was fetched ahead from these queues."""
-        paused = set(queues)
+        self.paused = paused = frozenset(queues)
         if paused:
             self._settler.hand_back(self._buffer.take(lambda entry: entry.job.queue in paused))
 

@@ -97,6 +97,10 @@ class Limits:
         new = [lane for lane in found if self.learn(lane.queue, lane.task, lane.version)]
         return bool(new)
 
+    def serves(self, queue: str, task: str, version: str = "") -> bool:
+        """Whether jobs of this lane would be run here."""
+        return (task, version) in self._plans and (self._queues is None or queue in self._queues)
+
     def lane(self, queue: str, task: str, version: str) -> Lane:
         """A lane that is served."""
         return self._lanes[queue, task, version]

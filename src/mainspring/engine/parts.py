@@ -153,6 +153,10 @@ class Parts:
         self.register.end(jobs, "cancel")
         self._gate.cancel(jobs, self._buffer)
 
+    def paused(self) -> frozenset[str]:
+        """The queues that are paused, as far as this worker has heard."""
+        return self._fetch.paused
+
     def close(self) -> None:
         """Let go of threads and timers."""
         if self._watchdog is not None:

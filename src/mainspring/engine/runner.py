@@ -83,7 +83,7 @@ class Runners:
     def go(self) -> None:
         """Start what can be started, as soon as the loop has a turn for it."""
         active = len(self._starting)
-        if active >= self._width or not self._gate.open_for(self._buffer):
+        if active >= self._width or not self._gate.open_for(self._buffer) or self._ends():
             return
         free = self._concurrency - len(self._register)
         for _ in range(min(self._width, free, len(self._buffer) + 1) - active):
@@ -206,5 +206,7 @@ class Runners:
     def _gone(self, runner: asyncio.Task[None]) -> None:
         self._tasks.discard(runner)
         self._starting.discard(runner)
-        if not runner.cancelled() and (error := runner.exception()) is not None:
+        if runner.cancelled():
+            self.go()  # before it had begun: somebody cancels tasks that are not his
+        elif (error := runner.exception()) is not None:
             log.critical("a runner failed; others go on", exc_info=error)

@@ -87,6 +87,15 @@ class Worker:
         if self._parts is not None:
             self._parts.cancel(job_ids)
 
+    def serves(self, queue: str, task: str, version: str = "") -> bool:
+        """Whether it runs such jobs, while their queue is not paused."""
+        return self._parts is not None and self._parts.limits.serves(queue, task, version)
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The queues that are paused; it hears of that with its beats."""
+        return frozenset() if self._parts is None else self._parts.paused()
+
     async def stop(self, *, now: bool = False) -> Stopped:
         """Go down the stop ladder; `now` ends the grace at once, also when the stop has begun already.
 
@@ -123,7 +132,10 @@ class Worker:
             parts.start(self._supervisor)
         except BaseException as error:
             parts.close()
-            await self._supervisor.__aexit__(type(error), error, error.__traceback__)
+            try:
+                await self._supervisor.__aexit__(type(error), error, error.__traceback__)
+            finally:
+                await parts.ladder.leave()  # the store may know it already
             raise
         if self._hub.wanted(WorkerStarted):
             self._hub.emit(WorkerStarted(self.id))
