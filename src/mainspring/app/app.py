@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from msgspec.structs import replace as replace_struct
 
 from mainspring.app.bound import BoundTask
-from mainspring.app.connection import Connection
+from mainspring.app.connection import Connection, Opened
 from mainspring.app.definitions import Definitions, Tasks
 from mainspring.app.job import Job, enqueued
 from mainspring.app.jobs import JobsFace
@@ -157,11 +158,13 @@ class App(Definitions):
         """Wait until nothing is due: no job of this app's tasks is ready or running, or will be without a new cause.
 
         Jobs that are scheduled for later by a delay do not count; those that wait for a retry do. Somebody must work:
-        `app.running()` here, or workers elsewhere.
+        `app.running()` here, or workers elsewhere. Where a worker runs here, only the jobs of its queues count, and none
+        that are held back by a pause.
         """
         from mainspring.engine.drain import idle  # noqa: PLC0415  # a producer needs no engine
 
-        await idle((await self._connection.opened()).store, known=self._knows)
+        opened = await self._connection.opened()
+        await idle(opened.store, known=partial(self._works, opened), paused=opened.paused)
 
     @property
     def jobs(self) -> JobsFace:
@@ -299,6 +302,12 @@ class App(Definitions):
         except TaskNotFound:
             return False
         return True
+
+    def _works(self, opened: Opened, queue: str, task: str, version: str) -> bool:
+        """Whether the workers of this process run such jobs; without one, whether any worker of this app could."""
+        if opened.workers:
+            return any(worker.serves(queue, task, version) for worker in opened.workers)
+        return self._knows(task, version)
 
     def _compiled(self, work: BoundTask[R]) -> Flow:
         """The jobs to store, with what they have of the job that enqueues them."""

@@ -51,6 +51,15 @@ class LocalWorker(Protocol):
         """This process has asked for the end of these jobs."""
         ...
 
+    def serves(self, queue: str, task: str, version: str) -> bool:
+        """Whether it runs such jobs."""
+        ...
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The queues of which it has heard that they are paused."""
+        ...
+
 
 class Opened:
     """An open store, with what gathers requests to it. Belongs to one loop."""
@@ -91,6 +100,10 @@ class Opened:
                     worker.added(new)
         places = iter(answers)
         return [[next(places) for _ in flow.jobs][-1] for flow in flows]
+
+    def paused(self) -> frozenset[str]:
+        """The queues of which a worker of this process has heard that they are paused."""
+        return frozenset().union(*(worker.paused for worker in self.workers))
 
     async def cancel(self, job_id: str, reason: str) -> CancelAnswer:
         """End a job, or ask its worker to: one of this process at once, others with their next beat."""

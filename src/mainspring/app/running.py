@@ -78,6 +78,15 @@ class Local:
             due = self._clock.now() + new.delay if new.delay > 0 else new.run_at
             self._worker.notice(new.queue, new.task, new.version, due)
 
+    def serves(self, queue: str, task: str, version: str) -> bool:
+        """Whether it runs such jobs."""
+        return self._worker.serves(queue, task, version)
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """The queues of which it has heard that they are paused."""
+        return self._worker.paused
+
     def cancel(self, job_ids: Sequence[str]) -> None:
         """The end of these jobs was asked for: it need not wait for a beat."""
         self._worker.cancel(job_ids)

@@ -94,7 +94,7 @@ async def test_an_unknown_task_waits_and_hurts_nobody() -> None:
         stranger, known = await shop.add("elsewhere"), await shop.add()
         async with shop.worker():
             await shop.ended(known)
-            await idle(shop.store, known=lambda task, version: task == "t")
+            await idle(shop.store, known=lambda _queue, task, _version: task == "t")
         assert (await shop.job(stranger)).state == "ready"
 
 
