@@ -137,7 +137,10 @@ if not TYPE_CHECKING:  # hidden from type checkers: with it they would accept an
         module = _HOME.get(name)
         if module is None:
             raise AttributeError(f"mainspring has no {name!r}")
-        value = globals()[name] = getattr(import_module(module), name)
+        try:
+            value = globals()[name] = getattr(import_module(module), name)
+        except AttributeError as error:  # else it would be taken for "there is no such name", its cause unseen
+            raise ImportError(f"{module} could not be loaded: {error}") from error
         return value
 
     def __dir__() -> list[str]:
