@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
+import os
 import sysconfig
 import warnings
 from collections import Counter
@@ -57,14 +59,17 @@ class Index:
 
 def source_files(limit: int | None = None) -> list[str]:
     """Every source file of the standard library, below its folder; with `limit`, that many, evenly spread."""
-    found = sorted(
-        str(path.relative_to(STDLIB))
-        for path in STDLIB.rglob("*.py")
-        if not NOT_OURS.intersection(path.relative_to(STDLIB).parts) and path.is_file()
-    )
+    found = sorted(path.relative_to(STDLIB).as_posix() for path in python_files(STDLIB))
     if limit is None or limit >= len(found):
         return found
     return [found[number * len(found) // limit] for number in range(limit)]
+
+
+def python_files(folder: Path) -> Iterator[Path]:
+    """The source files below a folder; what else was installed there, which may be much, is not looked into."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in NOT_OURS]
+        yield from (path for name in files if name.endswith(".py") and (path := Path(place, name)).is_file())
 
 
 def examine(path: str) -> Facts:
@@ -82,9 +87,7 @@ def facts_of(path: str, source: bytes) -> Facts:
     """
     lines = len(source.splitlines())
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old escapes in the library are not our news
-            tree = ast.parse(source)
+        tree = parsed(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Facts(path=path, lines=lines, broken=type(error).__name__)
     kinds = Counter(map(type, statements(tree)))
@@ -95,6 +98,19 @@ def facts_of(path: str, source: bytes) -> Facts:
         classes=kinds[ast.ClassDef],
         imports=kinds[ast.Import] + kinds[ast.ImportFrom],
     )
+
+
+def parsed(source: bytes) -> ast.Module:
+    """The tree of a source. The collector of cycles rests meanwhile: a tree has none, and to look for them takes long."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # old escapes in the library are not our news
+            return ast.parse(source)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def statements(tree: ast.Module) -> Iterator[ast.AST]:

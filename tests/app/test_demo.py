@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from demo.report import Figures, end_table, timeline
-from demo.source import Facts, examine, facts_of, index_of, source_files
+from demo.source import Facts, examine, facts_of, index_of, python_files, source_files
 from demo.tasks import Entry, Ledger, fails, note
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,20 @@ def test_a_file_counted_twice_is_seen() -> None:
 @pytest.mark.parametrize("source", [b"print 1", b"a = (", b"\x00", b"# -*- coding: nonsense -*-\n"])
 def test_a_file_that_does_not_parse_is_a_result(source: bytes) -> None:
     assert facts_of("x.py", source).broken
+
+
+@pytest.mark.parametrize("source", [b"import os", b"a = ("])
+def test_the_collector_of_cycles_works_again_after_a_file(source: bytes) -> None:
+    facts_of("x.py", source)
+    assert gc.isenabled()
+
+
+def test_what_was_installed_beside_the_library_is_not_looked_into(tmp_path: Path) -> None:
+    for name in ("b.py", "a/c.py", "a/data.txt", "site-packages/other.py", "a/__pycache__/c.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in python_files(tmp_path))
+    assert found == ["a/c.py", "b.py"]
 
 
 def test_the_ledger_gives_back_what_was_noted(tmp_path: Path) -> None:

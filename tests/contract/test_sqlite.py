@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from mainspring.clock import FakeClock
-from mainspring.store.sqlite.locks import FileLiveness, Liveness, LocalLiveness
+from mainspring.store.sqlite.liveness import FileLiveness, Liveness, LocalLiveness
 from mainspring.store.sqlite.store import SqliteStore
 from mainspring.testing.contract import StoreContract, StoreHarness
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 SHOP = """
-import asyncio, os, signal, time
+import asyncio, ctypes, json, os, signal, sys, time
 from mainspring import App
 
 app = App()
@@ -28,6 +28,13 @@ def write(*words):
 async def mark(name: str, seconds: float = 0.0) -> None:
     write(name, "begin", os.getpid())
     await asyncio.sleep(seconds)
+    write(name, "end", os.getpid())
+
+@app.task(name="wait")
+async def wait(name: str) -> None:
+    write(name, "begin", os.getpid())
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.02)
     write(name, "end", os.getpid())
 
 @app.task(name="block")
@@ -56,6 +63,23 @@ def burn(name: str, seconds: float) -> None:
     write(name, "begin", os.getpid())
     time.sleep(seconds)
 
+def holds_pipe():
+    try:
+        os.fstat(json.loads(sys.argv[1])["pipe"])
+    except OSError:
+        return "nothing"
+    return "the pipe"
+
+@app.task(name="fork")
+async def fork(name: str, how: str) -> None:
+    child = os.fork() if how == "python" else ctypes.CDLL(None).fork()
+    if not child:
+        write(name, "holds", holds_pipe())
+        time.sleep(300)
+        os._exit(0)
+    write(name, "begin", os.getpid(), child)
+    await asyncio.sleep(300)
+
 @app.task(name="die")
 async def die(name: str) -> None:
     write(name, "begin", os.getpid())
@@ -75,6 +99,10 @@ class Shop:
     def run(self, *arguments: str, app: str = "shop:app") -> Run:
         """`mainspring run shop:app` with these arguments, started."""
         return Run(self.folder, ["run", app, *arguments], {"MAINSPRING_URL": self.url, "LEDGER": str(self.ledger)})
+
+    def go(self) -> None:
+        """The jobs of task "wait" may end, these and those that come."""
+        (self.folder / "go").touch()
 
     def lines(self, *beginning: str) -> list[list[str]]:
         """The ledger's lines that begin with these words."""

@@ -24,6 +24,8 @@ from mainspring.model.record import JobRecord
 from mainspring.testing.virtual import run_virtual
 from tests.process import functions
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 

@@ -23,10 +23,12 @@ class Outage:
 
     def __init__(self, store: object, verb: str, error: type[Exception], *, done: bool) -> None:
         self.on = False
+        self.failed = 0
         real = getattr(store, verb)
 
         async def failing(*args: Any, **kwargs: Any) -> Any:
             await asyncio.sleep(0.001)
+            self.failed += self.on
             if self.on and not done:
                 raise error("for a while")
             answer = await real(*args, **kwargs)
@@ -73,8 +75,13 @@ def test_C3_after_an_outage_everything_has_run_once(verb: str, error: type[Excep
                 states = Counter([(await shop.job(each)).state for each in jobs])
                 parts = worker._parts
                 assert parts is not None
-                assert states == {"completed": JOBS}
-                assert set(runs.values()) == {1}
+                assert outage.failed < 5_000, "it asks without a pause"
+                if verb == "settle" and error is RuntimeError and not done:
+                    # Taken for a fault of the settlement itself (RULES C10): its job ends, one way or the other.
+                    assert set(states) <= {"completed", "dead"}
+                else:
+                    assert states == {"completed": JOBS}
+                    assert set(runs.values()) == {1}
                 assert (len(parts._mine), len(parts._buffer), len(parts._settler)) == (0, 0, 0)
 
     run_virtual(scene())

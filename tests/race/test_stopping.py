@@ -42,9 +42,7 @@ except KeyboardInterrupt:
 
 def test_a_loop_torn_down_while_the_worker_stops_ends() -> None:
     """The second Ctrl-C: `asyncio.run` cancels all tasks, that of the stop included."""
-    ran = subprocess.run(
-        [sys.executable, "-c", TORN_DOWN], capture_output=True, text=True, timeout=30, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", TORN_DOWN], capture_output=True, text=True, timeout=30, check=False)
     assert ran.stdout.strip() == "ended", ran.stderr
 
 

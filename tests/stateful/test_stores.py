@@ -16,7 +16,7 @@ from mainspring.ids import IdSource
 from mainspring.store.base import Store
 from mainspring.store.serial.rows import Rows
 from mainspring.store.serial.upkeep import Lapsed
-from mainspring.store.sqlite.locks import LocalLiveness
+from mainspring.store.sqlite.liveness import LocalLiveness
 from mainspring.store.sqlite.store import SqliteStore
 from tests.stateful.machine import SideBySide
 from tests.stateful.pair import Dead, ModelStore

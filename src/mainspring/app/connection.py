@@ -103,7 +103,7 @@ class Opened:
 
     def paused(self) -> frozenset[str]:
         """The queues of which a worker of this process has heard that they are paused."""
-        return frozenset().union(*(worker.paused for worker in self.workers))
+        return frozenset(queue for worker in self.workers for queue in worker.paused)
 
     async def cancel(self, job_id: str, reason: str) -> CancelAnswer:
         """End a job, or ask its worker to: one of this process at once, others with their next beat."""

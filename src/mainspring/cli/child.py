@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final, NoReturn, TextIO
@@ -24,7 +25,7 @@ from mainspring.cli.loading import NotLoaded, home_of, load_app
 from mainspring.cli.logs import configure
 from mainspring.cli.settings import Exit, WorkerOrder
 from mainspring.cli.started import Started
-from mainspring.cli.words import TICK, TICK_EVERY, Left, Ready, Refused, Stop, Word, line, word_of
+from mainspring.cli.words import TICK, TICK_EVERY, Left, NotUp, Ready, Refused, Stop, Word, line, word_of
 from mainspring.engine.drained import Stopped
 from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStopped
 from mainspring.engine.settings import WorkerSettings
@@ -45,6 +46,8 @@ def main() -> None:
         os.set_inheritable(end, False)
     pipe = socket.socket(fileno=order.pipe)
     pipe.setblocking(False)
+    # Else a process that a task forks would hold it, and hide the death of this one.
+    os.register_at_fork(after_in_child=pipe.close)
     since = time.time()
     try:
         app = load_app(order.settings.app)
@@ -90,10 +93,10 @@ class WorkerChild:
                     await self._announce(worker)
                     await self._until_stopped()
                     await self._stop_worker(worker)
-            except MainspringError as error:
-                if self._announced or isinstance(error, StoreUnavailable):
-                    raise
-                _refuse(self._pipe, f"{self._settings.app} cannot be run: {error}")
+            except Exception as error:
+                if not self._announced:
+                    self._tell_of_start(error)
+                raise
             finally:
                 ticking.cancel()
                 hearing.cancel()
@@ -115,10 +118,10 @@ class WorkerChild:
 
     async def _check_store(self) -> None:
         store = await self._app.store()
-        if self._settings.processes > 1 and not store.features.shared:
+        if not store.features.shared:
             raise InvalidOption(
-                "its store is in the memory of one process, and --processes needs one that several can use: "
-                'App("sqlite:///work.db"), for example'
+                "its store is in the memory of one process, so nobody else could enqueue; take one that several "
+                'can use, such as App("sqlite:///work.db"). For tests see mainspring.testing'
             )
 
     async def _announce(self, worker: Worker) -> None:
@@ -150,6 +153,15 @@ class WorkerChild:
             self._report = await stopping
         finally:
             hurrying.cancel()
+
+    def _tell_of_start(self, error: Exception) -> None:
+        """Why no worker came up: what the app's own code raises may pass, what our checks say does not."""
+        if isinstance(error, StoreUnavailable):
+            self._say(NotUp(str(error), wait=True))
+        elif isinstance(error, MainspringError):
+            _refuse(self._pipe, f"{self._settings.app} cannot be run: {error}")
+        else:
+            self._say(NotUp("".join(traceback.format_exception_only(error)).strip()))
 
     # --- what the parent is told
 

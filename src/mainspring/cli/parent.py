@@ -32,11 +32,14 @@ LOOK_EVERY: Final = 1.0
 STOP_MARGIN: Final = 10.0
 """Seconds that a worker has beyond its grace to hand back and to leave, before it is killed."""
 
+START_TRIES: Final = 3
+"""How many worker processes may fail at their start, one after the other, before the first one has come up."""
+
 SEVERITY: Final = (Exit.CLEAN, Exit.FAILED, Exit.LOST, Exit.STALLED, Exit.USAGE)
 
 
 class Parent:
-    """Runs worker processes until they have drained, a signal comes, or the app is refused.
+    """Runs worker processes until they have drained, a signal comes, or the app is refused or never comes up.
 
     `run` returns the exit code. The first SIGTERM or SIGINT asks the workers to stop within their grace, the second
     one to hand back now, the third kills them.
@@ -48,6 +51,7 @@ class Parent:
         self._witness = Witness()
         self._stop = asyncio.Event()
         self._signals = 0
+        self._failed_starts = 0
         self._kill_at: float | None = None
         self._outdated: set[WorkerProcess] = set()
         self._fresh = asyncio.Event()
@@ -82,9 +86,9 @@ class Parent:
                 reloading.cancel()
                 await asyncio.gather(reloading, return_exceptions=True)
 
-    def _refuse(self, text: str) -> None:
+    def _refuse(self, text: str, code: Exit) -> None:
         print(f"mainspring: {text}", file=sys.stderr)
-        self._worse(Exit.USAGE)
+        self._worse(code)
         self._stop.set()
 
     # --- one place, and the workers that fill it one after the other
@@ -144,7 +148,7 @@ class Parent:
     def _is_over(self, end: End, number: int) -> bool:
         """Whether this place is to stay empty."""
         if end.refused is not None and not self._first.done():
-            self._refuse(end.refused)
+            self._refuse(end.refused, Exit.USAGE)
             return True
         if self._stop.is_set():
             self._worse(_code_of(end))
@@ -154,7 +158,21 @@ class Parent:
             return True
         if end.refused is not None:
             log.error("worker process %d cannot start: %s", number, end.refused)
-        return False
+        return not self._first.done() and self._gives_up(end)
+
+    def _gives_up(self, end: End) -> bool:
+        """Whether the app has failed to come up too often; a store that is away is waited for."""
+        if end.not_up is not None and end.not_up.wait:
+            return False
+        self._failed_starts += 1
+        if self._failed_starts < START_TRIES:
+            return False
+        if end.not_up is not None:
+            why = end.not_up.text
+        else:
+            why = "it stood still, and was killed" if end.silent else f"it {end.cause}"
+        self._refuse(f"{self._settings.app} did not come up in {START_TRIES} tries: {why}", _code_of(end))
+        return True
 
     # --- stopping
 
@@ -202,6 +220,7 @@ class Parent:
             # No more than this process was awake for: after a stop of its own, the ticks wait to be read.
             passed, last = min(loop.time() - last, 2 * every), loop.time()
             for worker in list(self._workers):
+                worker.look()
                 worker.silence += passed
                 allowed = limit if limit is None or worker.ready is not None else max(limit, START_LIMIT)
                 if allowed is not None and worker.silence > allowed:

@@ -38,7 +38,7 @@ def run(
     processes: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, help="Jobs at once in each process.")] = 10,
     queues: Annotated[str, typer.Option(metavar="A,B", help="Work these queues only. [default: all]")] = "",
-    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is due any more.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop when nothing is due any more in these queues.")] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Start anew when the code changes (development).")] = False,
     grace: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="What running jobs have to end at a stop.")
@@ -55,10 +55,11 @@ def run(
     SIGTERM or Ctrl-C: running jobs have the grace to end, the others are handed back. Once more: everything is
     handed back now. A third time: the processes are killed, and their jobs rescued by others.
 
-    A process that dies is replaced, and its jobs run again. On SQLite, several of these can work one file.
+    A process that dies is replaced, and its jobs run again. On SQLite, several of these can work one file; a store
+    in memory is refused, since one process only sees it.
 
-    Exit codes: 0 stopped cleanly; 1 a process died while it was to stop; 2 the app cannot be run; 3 results could
-    not be written, those jobs run again; 70 a process stood still and was killed.
+    Exit codes: 0 stopped cleanly; 1 a process died while it was to stop, or none came up in 3 tries; 2 the app cannot
+    be run; 3 results could not be written, those jobs run again; 70 a process stood still and was killed.
     """
     settings = RunSettings(
         app=app,

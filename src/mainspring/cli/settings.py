@@ -15,7 +15,7 @@ class Exit(IntEnum):
 
     CLEAN = 0
     FAILED = 1
-    """A worker process died while it was to stop; its jobs were rescued or will be."""
+    """A worker process died while it was to stop, and its jobs were rescued or will be; or none ever came up."""
     USAGE = 2
     """What was asked for cannot be run; nothing was started."""
     LOST = 3

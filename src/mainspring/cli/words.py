@@ -34,6 +34,16 @@ class Refused(Struct, frozen=True, tag=True):
     text: str
 
 
+class NotUp(Struct, frozen=True, tag=True):
+    """The worker could not start, for the reason in the text.
+
+    `wait`: because its store is away, which is no fault of the app's; it will come up when the store is there.
+    """
+
+    text: str
+    wait: bool = False
+
+
 class Left(Struct, frozen=True, tag=True):
     """The worker has stopped: how many jobs ended within the grace, went back, could not be settled.
 
@@ -52,7 +62,7 @@ class Stop(Struct, frozen=True, tag=True):
     now: bool = False
 
 
-Word = Ready | Refused | Left | Stop
+Word = Ready | Refused | NotUp | Left | Stop
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)

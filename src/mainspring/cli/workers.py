@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.cli.settings import RunSettings, WorkerOrder
 from mainspring.cli.started import Started, new_table
-from mainspring.cli.words import Left, Ready, Refused, Stop, Word, line, word_of
+from mainspring.cli.words import Left, NotUp, Ready, Refused, Stop, Word, line, word_of
 from mainspring.engine.processes.children import cause_of_death
 
 REAP_LIMIT: Final = 10.0
@@ -30,6 +30,7 @@ class End(NamedTuple):
     started: list[str] | None
     left: Left | None
     refused: str | None
+    not_up: NotUp | None
     silent: bool
 
 
@@ -46,10 +47,12 @@ class WorkerProcess:
         self.ready: Ready | None = None
         self.left: Left | None = None
         self.refused: str | None = None
+        self.not_up: NotUp | None = None
         self.silence = 0.0
         """Seconds since the last tick that this process was awake to see."""
         self.silent = False
         """Whether it was killed for its silence."""
+        self._seen_dead = False
 
     @classmethod
     async def start(cls, settings: RunSettings, number: int) -> WorkerProcess:
@@ -82,6 +85,8 @@ class WorkerProcess:
                     self.left = word
                 case Refused(text):
                     self.refused = text
+                case NotUp():
+                    self.not_up = word
                 case _:
                     continue
             return word
@@ -98,6 +103,19 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):  # it has ended a moment ago
                 self._process.kill()
 
+    def look(self) -> None:
+        """Stop listening to a process that has ended while others hold its end of the pipe.
+
+        Those are what its tasks have forked; the end of the pipe, by which a death is seen at once, comes with their
+        end only. To be called now and then: the second look acts, so that last words have been read by then.
+        """
+        if self._process.poll() is None:
+            return
+        if self._seen_dead:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self._pipe.shutdown(socket.SHUT_RD)
+        self._seen_dead = True
+
     async def end(self) -> End:
         """Wait until the process is gone, and say how it ended. Nothing may be asked of it afterwards."""
         loop = asyncio.get_running_loop()
@@ -112,7 +130,7 @@ class WorkerProcess:
         self._started.close()
         os.close(self._table)
         worker = None if self.ready is None else self.ready.worker
-        return End(code, cause_of_death(code), worker, started, self.left, self.refused, self.silent)
+        return End(code, cause_of_death(code), worker, started, self.left, self.refused, self.not_up, self.silent)
 
 
 def _spawn(settings: RunSettings, number: int) -> tuple[subprocess.Popen[bytes], socket.socket, int]:

@@ -28,6 +28,9 @@ log = logging.getLogger("mainspring.engine")
 STALE: Final = 1.0
 """Seconds after which a fast job that was fetched ahead, and has not been started, is handed back."""
 
+COMPARED_APART: Final = 1.0
+"""Seconds between two comparisons of leases with the store."""
+
 COMES_BACK: Final = 1.0
 """Seconds after which a job comes back whose older attempt was still running here."""
 
@@ -75,6 +78,8 @@ class Fetch:
         self._tidied = self._looked
         self._suspects_asked = float("-inf")
         self._compare = False
+        self._heard: frozenset[str] = frozenset()
+        self._compared = float("-inf")
         self._task: asyncio.Task[object] | None = None
         self.paused: frozenset[str] = frozenset()
         """The queues that are paused, as the last beat said."""
@@ -88,6 +93,11 @@ class Fetch:
         """There may be something new to claim."""
         self._more = self._unlooked = True
         self._wake.set()
+
+    def notice(self, queue: str) -> None:
+        """This process has added a job to this queue; many stores have said so themselves by now."""
+        if queue not in self._heard:
+            self.hint()
 
     def room(self) -> None:
         """There may be room for more."""
@@ -113,7 +123,7 @@ class Fetch:
         while not self._gate.closed:
             await self._wake.wait()
             self._wake.clear()
-            if self._compare or self._gate.in_doubt:
+            if self._gate.in_doubt or (self._compare and self._may_compare()):
                 await self._reconcile()
             while await self._claim():  # noqa: ASYNC110  # nothing is waited for
                 # A store in memory answers without ever letting go of the loop; the others want their turn.
@@ -121,8 +131,12 @@ class Fetch:
 
     async def run_hints(self) -> None:
         """Wait for hints of the store; poll where none come."""
+        # A store that looks for what others add sees what this process adds first of all.
+        tells = self._store.features.wake == "poll"
         while True:
-            await self._store.wait(self._limits.queues, self._poll)
+            queues = self._limits.queues
+            self._heard = frozenset(queues if tells else ())
+            await self._store.wait(queues, self._poll)
             if self._loop.time() - self._tidied >= STALE:
                 self._hand_back_stale()
             self.hint()
@@ -144,7 +158,7 @@ class Fetch:
         if claimed.jobs:
             self._limits.claimed(now - began)
             self._take(claimed.jobs, now)
-            self._more = True
+            self._more = self._more or wish.may_leave(claimed.jobs)
         self._limited = wish.limited or len(claimed.jobs) > 0
         return await self._look(now, empty=not claimed.jobs) or self._more
 
@@ -227,10 +241,19 @@ class Fetch:
     def _note_unclear(self) -> None:
         self._compare = True
 
+    def _may_compare(self) -> bool:
+        """Not again at once: what a comparison hands back may be refused, and then call for the next one."""
+        again = self._compared + COMPARED_APART
+        if self._loop.time() >= again:
+            return True
+        self._loop.call_at(again, self._wake.set)
+        return False
+
     async def _reconcile(self) -> None:
         if self._gate.in_doubt:
             await patiently(self._beat, "beat")
         self._compare = False
+        self._compared = self._loop.time()
         await self._leases.compare()
         if self._gate.in_doubt:
             self._gate.open_after_doubt()

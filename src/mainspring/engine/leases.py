@@ -51,7 +51,7 @@ class Leases:
         theirs = {each.job: each.lease for each in held}
         for job, lease in theirs.items():
             if self._mine.get(job) != lease:
-                log.warning("job %s: this worker never got lease %d, and hands it back", job, lease)
+                log.warning("job %s: this worker has no use for lease %d, and hands it back", job, lease)
                 self._settler.put(Settlement(job=job, lease=lease, kind="release"))
         lost = {job: lease for job, lease in self._mine.items() if theirs.get(job) != lease}
         if lost:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from mainspring.engine.attempt import Plan
 from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
+from mainspring.model.record import JobRecord
 from mainspring.store.base import Lane as LaneCap
 
 SLOW: Final = 0.05
@@ -63,6 +64,13 @@ class Wish(NamedTuple):
     limit: int
     limited: bool
 
+    def may_leave(self, jobs: Sequence[JobRecord]) -> bool:
+        """Whether a store that gave these jobs may have more of what was asked for: a limit was reached."""
+        if len(jobs) >= self.limit or any(job.suspect for job in jobs):
+            return True
+        given = Counter((job.queue, job.task, job.version) for job in jobs)
+        return any(given[lane[:3]] >= lane.cap for lane in self.lanes)
+
 
 class Limits:
     """The lanes that a worker knows, and how much room it has."""
@@ -73,6 +81,7 @@ class Limits:
         self._queues = None if settings.queues is None else frozenset(settings.queues)
         self._plans = {(task.name, task.version): Plan(task) for task in registry}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
+        self._served: tuple[str, ...] = ()
         self._turn = 0
         self.claim_time = 0.0
         for task in registry:
@@ -81,7 +90,7 @@ class Limits:
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues of the lanes that are served."""
-        return tuple(sorted({queue for queue, _, _ in self._lanes}))
+        return self._served
 
     def learn(self, queue: str, task: str, version: str = "") -> bool:
         """Serve a lane from now on; False when it is served already, or not to be: its task is not known here."""
@@ -90,6 +99,7 @@ class Limits:
         if plan is None or known or (self._queues is not None and queue not in self._queues):
             return False
         self._lanes[queue, task, version] = Lane(queue, plan)
+        self._served = tuple(sorted({queue for queue, _, _ in self._lanes}))
         return True
 
     def learn_all(self, found: Iterable[LaneCap]) -> bool:

@@ -144,7 +144,7 @@ class Parts:
         """A job was added in this process."""
         self.limits.learn(queue, task, version)
         if due is None:
-            self._fetch.hint()
+            self._fetch.notice(queue)
         else:
             self._sweeps.due_in(max(due - self._loop.time() - self._around.offset, 0.0))
 

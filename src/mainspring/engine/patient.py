@@ -15,12 +15,13 @@ from mainspring.retries.policy import Retry, Stop
 T = TypeVar("T")
 log = logging.getLogger("mainspring.engine")
 
-_WAITS: Final = jittered(exponential(0.1, cap=5))
+WAITS: Final = jittered(exponential(0.1, cap=5))
+"""The waits between two questions to a store that is in trouble, in seconds."""
 
-STORE_RETRY: Final = Retry(on=StoreUnavailable, attempts=None, backoff=_WAITS)
+STORE_RETRY: Final = Retry(on=StoreUnavailable, attempts=None, backoff=WAITS)
 """How the engine waits for a store that cannot be reached: for ever, at most 5 s at a time."""
 
-SURELY: Final = Retry(on=(StoreUnavailable, StoreFull, StoreUnsuitable), attempts=None, backoff=_WAITS)
+SURELY: Final = Retry(on=(StoreUnavailable, StoreFull, StoreUnsuitable), attempts=None, backoff=WAITS)
 """The same for what must not be lost to any trouble of the store: full, read-only for a while, damaged."""
 
 

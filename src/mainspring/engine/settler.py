@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,6 +14,7 @@ from mainspring.engine.events import JobEnded, LeaseLost
 from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
 from mainspring.engine.patient import SURELY
+from mainspring.engine.refusals import Refusals
 from mainspring.errors import StoreClosed
 from mainspring.events import Hub
 from mainspring.model.conclude import Completed, Outcome, Released, completed, conclude
@@ -26,6 +28,9 @@ WAITING_LIMIT: Final = 10_000
 
 SPREAD: Final = 1.0
 """Seconds over which jobs that a stopping worker interrupts come back."""
+
+AGAIN_SOON: Final = 0.1
+"""Seconds between two tries of a worker that stops and has something to write yet."""
 
 _COMES_AGAIN: Final = frozenset({"retry", "repeat", "snooze", "sleep", "release"})
 
@@ -66,8 +71,7 @@ class Settler:
             unclear=unclear,
         )
         self.put = self._gather.put
-        self.flush = self._gather.flush
-        self.abandon = self._gather.abandon
+        self._refusals = Refusals(self.put, random)
         self.ended = 0
         """Attempts whose end was answered, those that come again left out."""
         self.handed_back = 0
@@ -76,12 +80,12 @@ class Settler:
         """Settlements that were given up."""
 
     def __len__(self) -> int:
-        return len(self._gather)
+        return len(self._gather) + len(self._refusals)
 
     @property
     def full(self) -> bool:
         """Whether so many settlements wait that nothing more should start."""
-        return len(self._gather) >= WAITING_LIMIT
+        return len(self) >= WAITING_LIMIT
 
     def settle(self, context: Context, entry: Entry, outcome: Outcome, ran: float | None) -> None:
         """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
@@ -105,6 +109,18 @@ class Settler:
             tell_failure(job, settlement)
         self.put(settlement)
 
+    async def flush(self) -> None:
+        """Return when nothing waits or is in flight."""
+        await self._gather.flush()
+        while self._refusals:
+            self._refusals.put_all()
+            await self._gather.flush()
+            await asyncio.sleep(AGAIN_SOON)
+
+    async def abandon(self) -> int:
+        """Stop sending; how many settlements are given up."""
+        return self._refusals.close() + await self._gather.abandon()
+
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Release jobs that were never started; they are ready for others at once."""
         for entry in entries:
@@ -117,6 +133,7 @@ class Settler:
         for settlement in settlements:
             if leases.get(settlement.job) == settlement.lease:
                 del leases[settlement.job]
+            self._refusals.answered(settlement)
             if settlement.kind in _COMES_AGAIN:
                 soonest = settlement.after if soonest is None else min(soonest, settlement.after)
                 again += 1
@@ -145,12 +162,12 @@ class Settler:
                 self._hub.emit(LeaseLost(settlement.job, settlement.lease))
 
     def _refused(self, settlement: Settlement, error: Exception) -> None:
-        """The store takes this one not, for its content: the job ends dead with that error (RULES C10)."""
+        """The store takes this one not, and it may be for its content: then the job ends dead (RULES C10)."""
+        if self._refusals.again(settlement, error):
+            log.warning("job %s: the store did not take its settlement, which is sent again: %r", settlement.job, error)
+            return
         if isinstance(error, StoreClosed) or settlement.kind == "release" or settlement.reason == REFUSED:
-            self.lost += 1
-            if self._leases.get(settlement.job) == settlement.lease:
-                del self._leases[settlement.job]  # so that it is handed back when leases are compared
-            log.error("job %s: how its attempt ended could not be written; it runs again: %r", settlement.job, error)
+            self._give_up(settlement, error)
             return
         log.error("job %s: the store refused its settlement, so it ends dead: %r", settlement.job, error)
         dead = Settlement(
@@ -162,6 +179,16 @@ class Settler:
             reason=REFUSED,
         )
         self.put(dead)
+
+    def _give_up(self, settlement: Settlement, error: Exception) -> None:
+        """Nothing can be written about this job. Its lease is forgotten, so that comparing leases hands it back."""
+        if self._leases.get(settlement.job) == settlement.lease:
+            del self._leases[settlement.job]
+        if settlement.kind == "release":
+            log.warning("job %s: it could not be handed back: %r", settlement.job, error)
+        else:
+            self.lost += 1
+            log.error("job %s: how its attempt ended could not be written; it runs again: %r", settlement.job, error)
 
 
 REFUSED: Final = "the store refused what its attempt said"

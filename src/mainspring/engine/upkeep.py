@@ -19,7 +19,7 @@ JITTER: Final = 0.005
 LEAST: Final = 0.0001
 """Seconds that are added to every sleep: a timer may ring a little before its time, and nothing would be due yet."""
 
-LOCKS_WATCHED: Final = 0.1
+LOCKS_WATCHED: Final = 0.2
 """Seconds between looks at other workers where the store knows at once that one has died."""
 
 PRUNE_LIMIT: Final = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random as chance
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -135,7 +135,7 @@ class Worker:
             try:
                 await self._supervisor.__aexit__(type(error), error, error.__traceback__)
             finally:
-                await parts.ladder.leave()  # the store may know it already
+                await surely(parts.ladder.leave())  # the store may know it already
             raise
         if self._hub.wanted(WorkerStarted):
             self._hub.emit(WorkerStarted(self.id))
@@ -167,3 +167,16 @@ class Worker:
         if self._hub.wanted(WorkerStopped):
             self._hub.emit(WorkerStopped(self.id, report))
         return report
+
+
+async def surely(work: Coroutine[object, object, None]) -> None:
+    """Do this to its end, whatever cancels the caller meanwhile; that is raised when all is done."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as again:
+            cancelled = cancelled or again
+    if cancelled is not None:
+        raise cancelled

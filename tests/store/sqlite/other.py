@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from mainspring.model.record import NewJob
 from mainspring.store.base import Claim, Lane, Worker
 from mainspring.store.sqlite import SqliteStore
-from mainspring.store.sqlite.locks import FileLiveness, FileLock
+from mainspring.store.sqlite.liveness import FileLiveness
+from mainspring.store.sqlite.locks import FileLock
 from mainspring.store.sqlite.rows import SqliteRows
 
 LANES = (Lane("default", "t", "", 1000),)
@@ -67,6 +68,18 @@ async def work(path: str, worker: str) -> None:
     await asyncio.sleep(60)
 
 
+async def live(path: str, worker: str) -> None:
+    """Claim what there is, and sweep as a worker that is busy with it does."""
+    store = SqliteStore(path)
+    await store.open()
+    await store.join(Worker(worker))
+    claimed = await store.claim(Claim(worker, 1, LANES, 100))
+    say(" ".join(job.id for job in claimed.jobs))
+    while True:
+        await store.sweep(worker)
+        await asyncio.sleep(0.05)
+
+
 async def wake(path: str, number: str) -> None:
     """Wait for work as an idle worker does, claim it, and say when."""
     store = SqliteStore(path, synchronous="NORMAL")
@@ -109,6 +122,7 @@ VERBS: dict[str, Callable[..., Coroutine[object, object, None]]] = {
     "attack": attack,
     "hold_turn": hold_turn,
     "work": work,
+    "live": live,
     "wake": wake,
     "idle": idle,
     "lock": lock,

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.errors import StoreClosed, StoreUnavailable, StoreUnsuitable
+from mainspring.errors import StoreClosed, StoreUnsuitable
 from mainspring.model.record import NewJob
+from mainspring.store.base import Worker
 from mainspring.store.sql import migrations
 from mainspring.store.sqlite import SqliteStore, connect
 
@@ -127,6 +128,57 @@ async def test_an_empty_file_is_taken(tmp_path: Path) -> None:
     await store.close()
 
 
+async def test_a_second_name_is_refused_and_a_link_followed(tmp_path: Path) -> None:
+    """Through each hard link SQLite would keep another log, and the database would be lost."""
+    path, name, link = tmp_path / "jobs.db", tmp_path / "other.db", tmp_path / "link.db"
+    store = SqliteStore(path)
+    await store.open()
+    name.hardlink_to(path)
+    with pytest.raises(StoreUnsuitable, match="has a second name"):
+        await SqliteStore(name).open()
+    found = {each.subject: each for each in await store.check()}
+    assert found["name"].level == "error"
+    assert "second name" in found["name"].message
+    name.unlink()
+    link.symlink_to(path)
+    linked = SqliteStore(link)
+    await linked.open()
+    await store.add([NewJob(id="a", task="t")])
+    assert (await linked.get(["a"])) != [None]
+    assert {each.subject: each.level for each in await linked.check()}["name"] == "ok"
+    await linked.close()
+    await store.close()
+    assert names(tmp_path) == ["jobs.db", "jobs.db-turn", "jobs.db-workers", "link.db"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_goes_away_under_an_open_store_is_noticed(tmp_path: Path, how: str) -> None:
+    path, aside = tmp_path / "jobs.db", tmp_path / "aside.db"
+    store = SqliteStore(path)
+    await store.open()
+    await store.join(Worker("w"))
+    path.rename(aside)
+    if how == "replaced":
+        path.write_bytes(aside.read_bytes())
+    for call in (lambda: store.add([NewJob(id="a", task="t")]), lambda: store.get(["a"]), lambda: store.sweep("w")):
+        with pytest.raises(StoreUnsuitable, match=r"deleted or replaced while it was open.*put the file back"):
+            await call()
+    path.unlink(missing_ok=True)
+    aside.rename(path)
+    assert await store.get(["a"]) == [None], "what was refused is not stored"
+    assert (await store.add([NewJob(id="a", task="t")]))[0].created
+    await store.close()
+
+
+async def test_a_file_that_goes_away_during_a_commit_is_not_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path)
+    await store.open()
+    with pytest.raises(StoreUnsuitable, match="deleted or replaced"):
+        await store._write(lambda rows: path.unlink())
+    await store.close()
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Path:
     """A folder that cannot be written. For root only a mount is read-only."""
@@ -213,7 +265,7 @@ async def test_a_failed_migration_leaves_nothing(tmp_path: Path, monkeypatch: py
         number=good[-1].number + 1, name="broken", script="CREATE TABLE a (b);\nCREATE nonsense;"
     )
     monkeypatch.setattr(connect, "migrations", lambda package: (*good, broken))
-    with pytest.raises(StoreUnavailable, match="nonsense"):
+    with pytest.raises(StoreUnsuitable, match="nonsense"):
         await SqliteStore(path).open()
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as db:

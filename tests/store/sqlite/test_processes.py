@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.errors import AppError
+from mainspring.errors import AppError, StoreUnavailable
 from mainspring.model.record import NewJob
 from mainspring.store.base import Beat, Worker
 from mainspring.store.sqlite import SqliteStore
-from mainspring.store.sqlite.locks import FileLiveness, FileLock
+from mainspring.store.sqlite.liveness import FileLiveness
+from mainspring.store.sqlite.locks import FileLock
 
 ROOT = Path(__file__).parents[3]
 Start = Callable[..., subprocess.Popen[str]]
@@ -138,6 +141,88 @@ async def test_C9_a_killed_worker_is_rescued_at_once(path: Path, store: SqliteSt
     assert [seen.worker.id for seen in await store.workers()] == ["me"]
 
 
+async def test_C9_a_file_with_two_names_has_one_set_of_locks(path: Path, store: SqliteStore, start: Start) -> None:
+    """Opened by a symbolic link, the living looked dead, and every job ran twice."""
+    await store.add([NewJob(id="a", task="t")])
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    other = start("live", link, "other")
+    assert line(other) == "a"
+    await store.join(Worker("me"))
+    for _ in range(3):
+        assert (await store.sweep("me")).rescued == 0, "it lives"
+    assert sorted(each.name for each in path.parent.iterdir() if each.name.startswith("link")) == ["link.db"]
+    other.kill()
+    other.wait()
+    assert (await store.sweep("me")).rescued == 1
+
+
+async def test_C9_who_removes_lock_files_kills_nobody(path: Path, store: SqliteStore, start: Start) -> None:
+    await store.add([NewJob(id="a", task="t")])
+    other = start("live", path, "other")
+    assert line(other) == "a"
+    await store.join(Worker("me"))
+    file = path.with_name("jobs.db-workers") / "other"
+    for _ in range(5):
+        shutil.rmtree(file.parent)
+        while not file.exists():
+            assert (await store.sweep("me")).rescued == 0, "it lives"
+            await asyncio.sleep(0.001)
+    other.kill()
+    other.wait()
+    began = time.monotonic()
+    assert (await store.sweep("me")).rescued == 1
+    assert time.monotonic() - began < 0.1
+
+
+async def test_C9_a_writer_that_stands_still_in_its_turn_is_named(path: Path, start: Start) -> None:
+    """A stopped process holds its lock; neither a verb nor closing may wait for it without end."""
+    store = SqliteStore(path, busy_limit=0.3)
+    await store.open()
+    await store.add([NewJob(id="a", task="t")])
+    other = start("hold_turn", path)
+    assert line(other) == "holding"
+    other.send_signal(signal.SIGSTOP)
+    with pytest.raises(StoreUnavailable, match=rf"process {other.pid} has held .*-turn for 0\.3 s"):
+        await store.add([NewJob(id="b", task="t")])
+    with pytest.raises(StoreUnavailable, match=rf"process {other.pid} "):
+        await store.add([NewJob(id="b", task="t")])
+    assert (await store.get(["b"])) == [None], "reads go on"
+    other.kill()
+    other.wait()
+    assert (await store.add([NewJob(id="b", task="t")]))[0].created
+    await store.close()
+
+
+async def test_C9_a_turn_that_nobody_wants_any_more_is_given_on(path: Path, start: Start) -> None:
+    patient, hasty = SqliteStore(path), SqliteStore(path, busy_limit=0.1)
+    await patient.open()
+    await hasty.open()
+    other = start("hold_turn", path)
+    assert line(other) == "holding"
+    with pytest.raises(StoreUnavailable):
+        await hasty.add([NewJob(id="a", task="t")])
+    other.kill()
+    other.wait()
+    assert (await patient.add([NewJob(id="b", task="t")]))[0].created
+    assert (await hasty.add([NewJob(id="a", task="t")]))[0].created
+    await hasty.close()
+    await patient.close()
+
+
+async def test_C9_closing_does_not_wait_for_ever(path: Path, start: Start) -> None:
+    store = SqliteStore(path, busy_limit=0.2)
+    await store.open()
+    other = start("hold_turn", path)
+    assert line(other) == "holding"
+    add = asyncio.create_task(store.add([NewJob(id="b", task="t")]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await store.close()
+    with pytest.raises(StoreUnavailable):
+        await add
+
+
 async def test_work_from_another_process_is_seen_soon(path: Path, store: SqliteStore, start: Start) -> None:
     number = 20
     other = start("wake", path, number)
@@ -178,7 +263,7 @@ async def test_a_forked_child_is_refused_and_harms_nothing(store: SqliteStore) -
     assert "before this process was forked; open the store again" in await asyncio.to_thread(mine.recv)
     await asyncio.to_thread(process.join)
     assert (await store.add([NewJob(id="a", task="t")]))[0].created
-    assert FileLiveness(f"{store._place.path}-workers").dead(["me"]) == set(), "the child's end is not the worker's"
+    assert FileLiveness(f"{store._place.path}-workers").look("me") == "lives", "the child's end is not the worker's"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -187,7 +272,8 @@ def test_a_child_does_not_keep_its_dead_parents_locks(tmp_path: Path) -> None:
     """Process tasks are forked children, which may outlive a killed worker for as long as their job takes."""
     code = (
         "import os, sys, time\n"
-        "from mainspring.store.sqlite.locks import FileLiveness, FileLock\n"
+        "from mainspring.store.sqlite.liveness import FileLiveness\n"
+        "from mainspring.store.sqlite.locks import FileLock\n"
         "lock = FileLock(sys.argv[1]); lock.acquire()\n"
         "live = FileLiveness(sys.argv[2]); live.hold('parent')\n"
         "if os.fork() == 0:\n"
@@ -204,7 +290,7 @@ def test_a_child_does_not_keep_its_dead_parents_locks(tmp_path: Path) -> None:
         parent.wait()
         assert lock.try_acquire()
         lock.close()
-        assert FileLiveness(folder).dead(["parent"]) == {"parent"}
+        assert FileLiveness(folder).look("parent") == "died"
         os.kill(child, 0)
     finally:
         os.kill(child, 9)

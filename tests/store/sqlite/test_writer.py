@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.errors import StoreClosed, StoreUnavailable
+from mainspring.errors import EncodingError, StoreClosed, StoreUnavailable, StoreUnsuitable
 from mainspring.model.record import JobRecord, NewJob
 from mainspring.store.base import Filter
 from mainspring.store.sqlite import SqliteStore
@@ -108,9 +108,31 @@ async def test_an_error_of_sqlite_itself_hurts_nobody_either(store: SqliteStore)
     gate.opened.set()
     await held
     await good
-    with pytest.raises(StoreUnavailable, match="NOT NULL"):
+    with pytest.raises(EncodingError, match="NOT NULL"):
         await bad
     assert await ids(store) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("INSERT INTO jobs (id) VALUES ('half')", EncodingError),
+        ("INSERT INTO jobs (seq) VALUES ('no number')", EncodingError),
+        ("INSERT INTO paused_queues VALUES (zeroblob(2000000000))", EncodingError),
+        ("SELECT * FROM no_such_table", StoreUnsuitable),
+    ],
+)
+async def test_C10_what_a_repeat_cannot_mend_is_not_unavailable(
+    store: SqliteStore, statement: str, kind: type[Exception]
+) -> None:
+    """Else it would be asked again for ever, and nothing behind it be written."""
+    with pytest.raises(kind):
+        await store._open().writer.call(lambda rows: rows._db.execute(statement))
+
+
+async def test_C10_a_value_that_cannot_be_bound_is_not_unavailable(store: SqliteStore) -> None:
+    with pytest.raises(EncodingError):
+        await store._open().writer.call(lambda rows: rows._db.execute("SELECT ?", (object(),)))
 
 
 async def test_cancelled_while_queued_is_not_run(store: SqliteStore) -> None:
@@ -155,6 +177,23 @@ async def test_closing_drains(store: SqliteStore, tmp_path: Path) -> None:
         await store.add([NewJob(id="late", task="t")])
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         assert db.execute("SELECT count(*) FROM jobs").fetchone() == (50,)
+
+
+async def test_closing_goes_on_when_it_is_cancelled(store: SqliteStore, tmp_path: Path) -> None:
+    """A time limit around an app's end, while somebody holds the file: no thread and no lock may stay behind."""
+    opened = store._open()
+    gate, held = await hold(store)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await store.close()
+    gate.opened.set()
+    await held
+    async with asyncio.timeout(10):
+        await store.close()
+    assert opened.turn is not None
+    assert opened.turn._lock._fd == -1
+    assert not opened.writer._thread.is_alive()
+    assert not (tmp_path / "jobs.db-wal").exists()
 
 
 async def test_C9_a_lock_of_another_program_is_waited_for(store: SqliteStore, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
 
 def end(worker: str | None, started: list[str] | None) -> End:
-    return End(-9, "was killed by SIGKILL", worker, started, None, None, False)
+    return End(-9, "was killed by SIGKILL", worker, started, None, None, None, False)
 
 
 def process(silence: float, ready: Ready | None = READY) -> WorkerProcess:

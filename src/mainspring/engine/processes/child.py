@@ -41,6 +41,9 @@ end of the pipe."""
 def main(argv: Sequence[str]) -> None:
     """Run orders until the parent is gone. `argv` is what `children` gave: paths, pipe, lifeline, faults, parent."""
     pipe = _take_ends(argv)
+    if hasattr(os, "register_at_fork"):
+        # Else a process that a task forks would hold it, and hide the death of this one.
+        os.register_at_fork(after_in_child=pipe.close)
     for each in (signal.SIGINT, signal.SIGTERM):
         # Both are for the worker, which decides. A function, not SIG_IGN: programs that a task starts inherit that.
         signal.signal(each, _left_to_the_worker)

@@ -12,6 +12,7 @@ from mainspring.model.states import LIVE, TERMINAL
 from mainspring.store.base import Lane
 from mainspring.store.memory.belongings import MemoryBelongings
 from mainspring.store.memory.heaps import Heap
+from mainspring.store.serial.rows import PARENT_FAILED
 
 LaneKey = tuple[str, str, str, bool]
 Ready = tuple[int, float, str]
@@ -27,6 +28,7 @@ class MemoryJobs(MemoryBelongings):
         self._due: Heap[Timed] = Heap(self._is_scheduled)
         self._expiring: Heap[Timed] = Heap(self._may_expire)
         self._waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        self._members: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._ended: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._counts: Counter[tuple[str, str, str, str]] = Counter()
 
@@ -38,6 +40,8 @@ class MemoryJobs(MemoryBelongings):
             self._jobs[job.id] = job
             if job.waits_on is not None:
                 self._waiting[job.waits_on][job.id] = None
+            if job.group is not None:
+                self._members[job.group][job.id] = None
             self._enter(job)
 
     def write(self, changes: Sequence[tuple[JobRecord, JobRecord]]) -> None:
@@ -70,6 +74,10 @@ class MemoryJobs(MemoryBelongings):
             self._waiting.pop(each, None)
             if job.waits_on is not None:
                 self._forget_waiting(job.waits_on, each)
+            if job.group is not None:
+                self._members[job.group].pop(each, None)
+                if not self._members[job.group]:
+                    del self._members[job.group]
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         heap = self._ready.get((lane.queue, lane.task, lane.version, suspect))
@@ -99,14 +107,26 @@ class MemoryJobs(MemoryBelongings):
 
     def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
         found: list[JobRecord] = []
+        young = 0
         for each in self._ended.get(state, ()):
             job = self._jobs[each]
-            if job.finished is None or job.finished >= before or len(found) >= limit:
-                break
-            root = self._jobs.get(job.root) if job.root is not None else None
-            if root is None or root.terminal:
+            if job.finished is None or job.finished >= before:
+                young += 1  # in the order of their ends, but for clocks that stepped
+            elif not self._is_needed(job):
                 found.append(job)
+            if len(found) >= limit or young > limit:
+                break
         return found
+
+    def _is_needed(self, job: JobRecord) -> bool:
+        """Whether the job's flow has not ended, or can be brought back by replaying what failed in it."""
+        root = None if job.root is None else self._jobs.get(job.root)
+        if root is not None and (not root.terminal or (job.state == "completed" and _was_cut_off(root))):
+            return True
+        if not _was_cut_off(job) or job.waits_on is None:
+            return False
+        parents = (self._jobs.get(each) for each in (job.waits_on, *self._members.get(job.waits_on, ())))
+        return any(parent is not None and parent.state != "completed" for parent in parents)
 
     def _enter(self, job: JobRecord) -> None:
         """Put the job where its state is looked up."""
@@ -162,3 +182,8 @@ class MemoryJobs(MemoryBelongings):
     def _may_expire(self, entry: Timed) -> bool:
         job = self._jobs.get(entry[1])
         return job is not None and job.state in LIVE and job.state != "running" and job.expires == entry[0]
+
+
+def _was_cut_off(job: JobRecord) -> bool:
+    """Whether it was cancelled because what it waited on did not complete."""
+    return job.state == "cancelled" and job.reason == PARENT_FAILED

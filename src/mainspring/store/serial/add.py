@@ -11,8 +11,8 @@ from mainspring.ids import IdSource
 from mainspring.model.moves import added, cancelled
 from mainspring.model.record import Group, JobRecord, NewGroup, NewJob
 from mainspring.store.base import Added
-from mainspring.store.serial.finish import PARENT_FAILED, Outlook, apply, outlook
-from mainspring.store.serial.rows import KeyHolder, Rows
+from mainspring.store.serial.finish import Outlook, apply, outlook
+from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Rows
 
 
 def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:

@@ -10,8 +10,8 @@ from mainspring.ids import IdSource
 from mainspring.model.moves import cancelled, last_attempt, replayed, rescheduled, revived
 from mainspring.model.record import Group, JobRecord
 from mainspring.store.base import CancelAnswer, ChangeAnswer, ReplayAnswer
-from mainspring.store.serial.finish import PARENT_FAILED, apply, outlook
-from mainspring.store.serial.rows import KeyHolder, Rows
+from mainspring.store.serial.finish import apply, outlook
+from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Rows
 
 
 def cancel(rows: Rows, now: float, ids: IdSource, targets: Sequence[str], reason: str) -> list[CancelAnswer]:

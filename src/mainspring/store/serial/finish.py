@@ -8,20 +8,17 @@ sum, and lets go or cancels what waited on it. No end needs the task's code, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from msgspec.structs import replace
 
 from mainspring.ids import IdSource
 from mainspring.model.moves import FOR_JOB, added, cancelled, woken
 from mainspring.model.record import AttemptRecord, Group, Hook, JobRecord, NewJob
-from mainspring.store.serial.rows import Rows
+from mainspring.store.serial.rows import PARENT_FAILED, Rows
 
 Change = tuple[JobRecord, JobRecord]
 Outlook = Literal["open", "held", "failed"]
-
-PARENT_FAILED: Final = "parent dead"
-"""The reason of a job that was cancelled because what it waited on did not complete."""
 
 
 def apply(

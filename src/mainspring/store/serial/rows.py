@@ -8,10 +8,13 @@ at all. Nothing here decides anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from mainspring.model.record import AttemptRecord, Group, JobRecord
 from mainspring.store.base import Count, Filter, Lane, Page, Worker
+
+PARENT_FAILED: Final = "parent dead"
+"""The reason of a job that was cancelled because what it waited on did not complete."""
 
 
 class KeyHolder(NamedTuple):
@@ -87,7 +90,11 @@ class JobRows(Protocol):
         ...
 
     def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
-        """Jobs that ended in this state before that time and whose root has ended or is gone, oldest first."""
+        """Jobs that ended in this state before that time, oldest first, as far as their flow needs them no more.
+
+        Kept are: those whose root has not ended; those that were cancelled because what they waited on failed
+        (`PARENT_FAILED`), as long as that is there; and those that completed, whose root was cancelled so.
+        """
         ...
 
 

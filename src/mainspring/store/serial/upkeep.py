@@ -85,6 +85,20 @@ def sweep(rows: Rows, now: float, ids: IdSource, worker: str, limit: int, lapsed
     return Swept(now, rows.next_due(), len(due), 0, len(gone), saved, more)
 
 
+def nothing_to_sweep(rows: Rows, now: float) -> Swept | None:
+    """The answer of a sweep that has nothing to do but for lapsed workers, by reads alone; None: there is something."""
+    if rows.due(now, 1) or rows.late(now, 1) or rows.running(None, 1):
+        return None
+    return Swept(now, rows.next_due(), 0, 0, 0, 0, False)
+
+
+def lapsed_workers(rows: Rows, sweeper: str, lapsed: Lapsed | None) -> list[str]:
+    """The workers that have died, but for the one that asks."""
+    if lapsed is None:
+        return []
+    return [row.worker.id for row, _ in rows.workers() if row.worker.id != sweeper and lapsed(row)]
+
+
 def prune(rows: Rows, now: float, retention: dict[str, float], limit: int) -> int:
     """See `Upkeep.prune`."""
     removed = 0
@@ -99,12 +113,11 @@ def prune(rows: Rows, now: float, retention: dict[str, float], limit: int) -> in
 
 def _rescue_lapsed(rows: Rows, now: float, ids: IdSource, sweeper: str, lapsed: Lapsed) -> int:
     saved = 0
-    for row, _ in rows.workers():
-        if row.worker.id != sweeper and lapsed(row):
-            jobs = rows.running(row.worker.id, _ALL)
-            _rescue(rows, now, ids, jobs)
-            rows.drop_worker(row.worker.id)
-            saved += len(jobs)
+    for each in lapsed_workers(rows, sweeper, lapsed):
+        jobs = rows.running(each, _ALL)
+        _rescue(rows, now, ids, jobs)
+        rows.drop_worker(each)
+        saved += len(jobs)
     strays = rows.running(None, _ALL)
     _rescue(rows, now, ids, strays)
     return saved + len(strays)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from mainspring.store.base import Finding
+from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.connect import Place
 from mainspring.store.sqlite.rows import SqliteRows
 
@@ -19,7 +20,14 @@ def findings(connection: sqlite3.Connection, rows: SqliteRows, place: Place) -> 
     """Durability, file system, counts and the file's own consistency. Reads the whole file: seconds for gigabytes."""
     if place.private:
         return [Finding("warning", "durability", "a database in memory: everything is lost when the store is closed")]
-    return [_durability(place), _journal(connection), _file_system(place.path), _tallies(rows), _pages(connection)]
+    return [
+        _durability(place),
+        _journal(connection),
+        _file_system(place.path),
+        _names(place.path),
+        _tallies(rows),
+        _pages(connection),
+    ]
 
 
 def _durability(place: Place) -> Finding:
@@ -48,6 +56,16 @@ def _file_system(path: str) -> Finding:
     if kind in _VOLATILE:
         return Finding("warning", "file system", f"{kind} is in memory: everything is lost when the machine stops")
     return Finding("ok", "file system", f"{kind or 'unknown kind'}; locks work")
+
+
+def _names(path: str) -> Finding:
+    try:
+        names = Path(path).stat().st_nlink
+    except FileNotFoundError:
+        return Finding("error", "name", str(faults.moved(path)))
+    if names > 1:
+        return Finding("error", "name", str(faults.second_name(path)))
+    return Finding("ok", "name", "one name; symbolic links to it are followed")
 
 
 def _tallies(rows: SqliteRows) -> Finding:

@@ -40,12 +40,16 @@ class Place(NamedTuple):
         """Whether this is a database in memory, which only this store sees."""
         return self.path == MEMORY
 
+    def real(self) -> Place:
+        """The place by the one name that everybody finds, whatever links lead there: locks are named after it."""
+        return self if self.private else self._replace(path=os.path.realpath(self.path))
+
 
 def inspect(path: str) -> bool:
     """Look at a place before anything is written. True: a database is there; False: it is to be made.
 
     Raises StoreUnsuitable for a folder that is missing or read-only, a read-only file, a file that is no SQLite
-    database, another program's, or one of a newer version of ours.
+    database, another program's, one of a newer version of ours, or one with a second name (hard link).
     """
     file = Path(path)
     folder = file.parent
@@ -59,6 +63,8 @@ def inspect(path: str) -> bool:
         return False
     if not stat.S_ISREG(found.st_mode):
         raise StoreUnsuitable(f"{path} is no regular file; give the path of a database file")
+    if found.st_nlink > 1:
+        raise faults.second_name(path)
     if 0 < found.st_size < _SMALLEST_BYTES:  # SQLite would take it for an empty database, and write over it
         raise StoreUnsuitable(f"{path} is no SQLite database; give another path")
     if found.st_size > 0:

@@ -12,6 +12,7 @@ import msgspec
 
 from mainspring.model.record import JobRecord, Settlement
 from mainspring.store.base import Lane
+from mainspring.store.serial.rows import PARENT_FAILED
 from mainspring.store.sql import statements
 from mainspring.store.sqlite.connect import PACKAGE
 from mainspring.store.sqlite.records import (
@@ -162,7 +163,7 @@ class SqliteJobs:
         return self._select("dependants", as_json(ids), state) if ids else []
 
     def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
-        return self._select("prunable", state, before, limit)
+        return self._select("prunable", state, before, limit, PARENT_FAILED)
 
     def _claim(self, changes: Sequence[Change]) -> None:
         """Ready jobs become running, all in one statement: a claim gives all of them the same."""

@@ -1,4 +1,4 @@
-"""Locks between processes, by the operating system: whose turn it is to write, and who is alive (RULES C9).
+"""Locks between processes, by the operating system (RULES C9).
 
 `flock` and not POSIX record locks: those are dropped when any descriptor of the file is closed anywhere in the
 process, and do not exclude two stores in one process. What `flock` shares with a forked child is closed there by a
@@ -8,14 +8,11 @@ hook, so that a lock lives exactly as long as the process that took it; no child
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import weakref
-from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote
+from typing import Final
 
 from mainspring.errors import StoreUnsuitable
 
@@ -24,8 +21,10 @@ try:
 except ImportError:  # Windows: written for Linux and macOS
     fcntl = None  # type: ignore[assignment]  # looked at before each use
 
+NOTE_LIMIT: Final = 1000
+"""Bytes of a note that are read."""
+
 _open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_left_behind: list[FileLock] = []
 
 
 class FileLock:
@@ -34,11 +33,10 @@ class FileLock:
     Not for several threads at once. Not recursive.
     """
 
-    def __init__(self, path: str) -> None:
-        """Create the file when it is not there. Raises OSError when that cannot be done."""
+    def __init__(self, path: str, *, make: bool = True) -> None:
+        """Open the file; with `make=False` only to look at it. Raises OSError when that cannot be done."""
         _hook_fork()
-        self._path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_CLOEXEC | (os.O_RDWR | os.O_CREAT if make else os.O_RDONLY), 0o644)
         _open_locks.add(self)
 
     def acquire(self) -> None:
@@ -53,13 +51,41 @@ class FileLock:
             return False
         return True
 
+    def is_free(self) -> bool:
+        """Whether nobody holds it now. Looking never stands in the way of another who looks."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return True
+
+    @property
+    def inode(self) -> int:
+        """The number of the file itself, whatever its name."""
+        return os.fstat(self._fd).st_ino
+
+    def is_at(self, path: str) -> bool:
+        """Whether the file of this path is this one: not removed, not replaced."""
+        try:
+            return os.path.samestat(Path(path).stat(), os.fstat(self._fd))
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Let the next one have it."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def note(self, text: str) -> None:
-        """Write something for people into the file."""
-        os.pwrite(self._fd, text.encode(), 0)
+        """Write something for people into the file, in place of what was there."""
+        data = text.encode()
+        if os.pread(self._fd, NOTE_LIMIT, 0) != data:  # reading costs less, and keeps the file system quiet
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, data, 0)
+
+    def noted(self) -> str:
+        """What was written there last, perhaps by the holder."""
+        return os.pread(self._fd, NOTE_LIMIT, 0).decode(errors="replace").strip()
 
     def close(self) -> None:
         """Close the file, which releases the lock. Closing twice is fine."""
@@ -73,124 +99,6 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
-
-
-class Liveness(Protocol):
-    """How the workers of a store know of each other's death."""
-
-    def hold(self, worker: str) -> None:
-        """This process runs the worker, until `free` or its own end. Call it after any fork."""
-        ...
-
-    def free(self, worker: str) -> None:
-        """The worker has left. Freeing one that is not held does nothing."""
-        ...
-
-    def dead(self, workers: Collection[str]) -> set[str]:
-        """Those that certainly run no more. Never one that this object holds."""
-        ...
-
-    def close(self) -> None:
-        """Let go, but not of workers that have not left: something of theirs may still run in this process."""
-        ...
-
-
-class FileLiveness:
-    """A locked file for each worker, in a folder beside the database. The kernel frees it when the process dies."""
-
-    def __init__(self, folder: str) -> None:
-        """`folder` is made on first use."""
-        self._folder = Path(folder)
-        self._held: dict[str, FileLock] = {}
-
-    def hold(self, worker: str) -> None:
-        """See `Liveness.hold`. Raises StoreUnsuitable when somebody else holds it: the id is not unique."""
-        if worker in self._held:
-            return
-        self._folder.mkdir(exist_ok=True)
-        lock = FileLock(self._path(worker))
-        if not lock.try_acquire():
-            lock.close()
-            raise StoreUnsuitable(f"worker {worker} runs elsewhere; a worker's id must be unique for each start")
-        lock.note(f"worker {worker}, process {os.getpid()}\n")
-        self._held[worker] = lock
-
-    def free(self, worker: str) -> None:
-        """See `Liveness.free`. The file is removed; of a worker elsewhere only when that is dead."""
-        lock = self._held.pop(worker, None)
-        if lock is None:
-            self._is_free(self._path(worker))
-            return
-        Path(self._path(worker)).unlink(missing_ok=True)
-        lock.close()
-
-    def dead(self, workers: Collection[str]) -> set[str]:
-        """See `Liveness.dead`. A worker without a file is dead: the file is there before the worker's row is."""
-        return {worker for worker in workers if worker not in self._held and self._is_free(self._path(worker))}
-
-    def close(self) -> None:
-        """See `Liveness.close`. Their locks are the process's from now on."""
-        _left_behind.extend(self._held.values())
-        self._held.clear()
-
-    def probe(self) -> None:
-        """Make sure that locks work here. Raises StoreUnsuitable when they do not."""
-        try:
-            self._folder.mkdir(exist_ok=True)
-            name = str(self._folder / f"probe-{os.getpid()}-{id(self)}")
-            first, second = FileLock(name), FileLock(name)
-            try:
-                works = first.try_acquire() and not second.try_acquire()
-            finally:
-                first.close()
-                second.close()
-                Path(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise no_locks(str(self._folder), error) from error
-        if not works:
-            raise no_locks(str(self._folder), "two locks on one file were granted")
-
-    def _is_free(self, path: str) -> bool:
-        if not Path(path).exists():
-            return True
-        lock = FileLock(path)
-        try:
-            free = lock.try_acquire()
-            if free:  # nobody will ever hold it again: ids are unique for each start
-                Path(path).unlink(missing_ok=True)
-        finally:
-            lock.close()
-        return free
-
-    def _path(self, worker: str) -> str:
-        name = quote(worker, safe="")
-        if len(name) > 200 or name.startswith("."):
-            name = hashlib.sha256(worker.encode()).hexdigest()
-        return str(self._folder / name)
-
-
-class LocalLiveness:
-    """Liveness without files, for a database in memory and for tests: `kill` says that a worker has died."""
-
-    def __init__(self) -> None:
-        self._held: set[str] = set()
-
-    def hold(self, worker: str) -> None:
-        """See `Liveness.hold`."""
-        self._held.add(worker)
-
-    def free(self, worker: str) -> None:
-        """See `Liveness.free`."""
-        self._held.discard(worker)
-
-    kill = free
-
-    def dead(self, workers: Collection[str]) -> set[str]:
-        """See `Liveness.dead`."""
-        return set(workers) - self._held
-
-    def close(self) -> None:
-        """See `Liveness.close`. What is held stays: other stores may share this object."""
 
 
 def no_locks(place: str, reason: object) -> StoreUnsuitable:
@@ -222,4 +130,3 @@ def _hook_fork() -> None:
 def _close_all() -> None:
     for lock in list(_open_locks):
         lock.close()
-    _left_behind.clear()

@@ -5,42 +5,67 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 
+from mainspring.clock import enter_outside, leave_outside
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.connect import Place, connect, inspect, prepare
-from mainspring.store.sqlite.locks import FileLiveness, FileLock, Liveness, LocalLiveness, lock_file
+from mainspring.store.sqlite.liveness import FileLiveness, Liveness, LocalLiveness
 from mainspring.store.sqlite.patience import Patience
 from mainspring.store.sqlite.rows import SqliteRows
+from mainspring.store.sqlite.turn import Turn
 from mainspring.store.sqlite.watch import Watch
 from mainspring.store.sqlite.writer import Writer
 
 
 @dataclass(slots=True)
 class Opened:
-    """Everything that an open store holds. `pid`: the process it belongs to."""
+    """Everything that an open store holds. `place`: its real path; `pid`: the process it belongs to."""
 
     pid: int
+    place: Place
     writer: Writer
     reader: Writer
     watch: Watch
     liveness: Liveness
-    turn: FileLock | None
+    turn: Turn | None
     migrated: list[str]
+    ended: Future[None] | None = None
 
     async def close(self) -> None:
-        """Write what is waiting, then let go of everything."""
-        self.watch.close()
-        if self.reader is not self.writer:
-            await self.reader.close()
-        await self.writer.close()
-        self.liveness.close()
-        if self.turn is not None:
-            self.turn.close()
+        """Write what is waiting, then let go of everything. Cancelled or not: once begun it is done to the end."""
+        loop = asyncio.get_running_loop()
+        if self.ended is None:
+            self.ended = Future()
+            self.ended.set_running_or_notify_cancel()  # so that nobody who waits can cancel it
+            self.watch.stop()
+            enter_outside(loop)
+            threading.Thread(target=self._end, args=(loop, self.ended), name="mainspring-close", daemon=True).start()
+        await asyncio.wrap_future(self.ended)
+
+    def _end(self, loop: asyncio.AbstractEventLoop, ended: Future[None]) -> None:
+        try:
+            self.watch.close()
+            self.reader.close()
+            self.writer.close()  # the last to close a database puts its log away, which a reader cannot
+            self.liveness.close()
+            if self.turn is not None:
+                self.turn.close()
+        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+        finally:
+            leave_outside(loop)
 
 
 async def open_place(place: Place, *, liveness: Liveness | None, poll: float | None, busy_limit: float) -> Opened:
     """Open a place. Raises StoreUnsuitable, with the place untouched, StoreUnavailable, and what `sqlite3` raises."""
+    place = place.real()
     if place.private:
         return _open_private(place, liveness)
     return await asyncio.to_thread(_open_file, place, liveness, poll, busy_limit)
@@ -51,12 +76,12 @@ def _open_private(place: Place, liveness: Liveness | None) -> Opened:
     migrated = prepare(connection, place)
     watch = Watch(None)
     writer = Writer(connection, place.path, committed=lambda rows: _tell(watch, rows))
-    return Opened(os.getpid(), writer, writer, watch, liveness or LocalLiveness(), None, migrated)
+    return Opened(os.getpid(), place, writer, writer, watch, liveness or LocalLiveness(), None, migrated)
 
 
 def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy_limit: float) -> Opened:
     inspect(place.path)
-    turn = lock_file(f"{place.path}-turn")
+    turn = Turn(f"{place.path}-turn", busy_limit)
     connections: list[sqlite3.Connection] = []
     try:
         if liveness is None:
@@ -64,7 +89,8 @@ def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy
             liveness.probe()
         with turn:
             migrated = _patiently_connected(place, connections, busy_limit)
-        watch = Watch(connections[2], poll)
+        still_there = _still_there(place.path)
+        watch = Watch(connections[2], poll, f"{place.path}-wal")
     except BaseException:
         for connection in connections:
             connection.close()
@@ -76,9 +102,10 @@ def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy
         turn=turn,
         busy_limit=busy_limit,
         committed=lambda rows: _tell(watch, rows),
+        still_there=still_there,
     )
-    reader = Writer(connections[1], place.path, reads=True, busy_limit=busy_limit)
-    return Opened(os.getpid(), writer, reader, watch, liveness, turn, migrated)
+    reader = Writer(connections[1], place.path, reads=True, busy_limit=busy_limit, still_there=still_there)
+    return Opened(os.getpid(), place, writer, reader, watch, liveness, turn, migrated)
 
 
 def _patiently_connected(place: Place, connections: list[sqlite3.Connection], busy_limit: float) -> list[str]:
@@ -97,6 +124,22 @@ def _patiently_connected(place: Place, connections: list[sqlite3.Connection], bu
             patience.wait(error)
         else:
             return migrated
+
+
+def _still_there(path: str) -> Callable[[], None]:
+    """A look whether the path still leads to the file that it leads to now; it raises StoreUnsuitable when not."""
+    file = Path(path)
+    ours = file.stat()
+
+    def look() -> None:
+        try:
+            found = os.path.samestat(file.stat(), ours)
+        except FileNotFoundError:
+            found = False
+        if not found:
+            raise faults.moved(path)
+
+    return look
 
 
 def _tell(watch: Watch, rows: SqliteRows) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from mainspring.clock import Clock
-from mainspring.errors import StoreError
+from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ids import IdSource, new_id
 from mainspring.model.record import Answer, Settlement
-from mainspring.store.base import Features, Finding, Worker
+from mainspring.store.base import Beat, BeatReply, Features, Finding, Swept, Worker
 from mainspring.store.serial import settle as verbs
 from mainspring.store.serial import upkeep
 from mainspring.store.serial.rows import Rows, WorkerRow
@@ -19,7 +19,7 @@ from mainspring.store.serial.store import SerialStore
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.checks import findings
 from mainspring.store.sqlite.connect import MEMORY, Place, Synchronous
-from mainspring.store.sqlite.locks import Liveness
+from mainspring.store.sqlite.liveness import Liveness
 from mainspring.store.sqlite.opening import Opened, open_place
 from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.watch import POLL
@@ -60,6 +60,7 @@ class SqliteStore(SerialStore):
         self._poll = poll
         self._busy_limit = busy_limit
         self._opened: Opened | None = None
+        self._closing: Opened | None = None
 
     @property
     def features(self) -> Features:
@@ -75,13 +76,17 @@ class SqliteStore(SerialStore):
         return await self._migrated()
 
     async def close(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None and opened.pid == os.getpid():
-            await opened.close()
+        if self._opened is not None:
+            self._closing, self._opened = self._opened, None
+        closing = self._closing
+        if closing is not None and closing.pid == os.getpid():
+            await closing.close()
+            if self._closing is closing:
+                self._closing = None
 
     async def check(self) -> list[Finding]:
         opened = self._open()
-        return await opened.reader.call(lambda rows: findings(opened.reader.connection, rows, self._place))
+        return await opened.reader.call(lambda rows: findings(opened.reader.connection, rows, opened.place))
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         return await self._open().watch.wait(queues, timeout)
@@ -106,8 +111,15 @@ class SqliteStore(SerialStore):
 
     async def join(self, worker: Worker) -> float:
         """See `Upkeep.join`. The worker's lock is there before its row, so that nobody takes it for dead."""
-        self._open().liveness.hold(worker.id)
+        try:
+            self._open().liveness.hold(worker.id)
+        except OSError as error:
+            raise StoreUnavailable(f"no lock file for worker {worker.id} can be made now: {error}") from error
         return await super().join(worker)
+
+    async def beat(self, beat: Beat) -> BeatReply:
+        self._open().liveness.keep()
+        return await super().beat(beat)
 
     async def leave(self, worker: str, *, died: bool = False, started: Sequence[str] | None = None) -> None:
         liveness = self._open().liveness
@@ -115,6 +127,26 @@ class SqliteStore(SerialStore):
             await super().leave(worker, died=died, started=started)
         finally:
             liveness.free(worker)  # if it could not be written: others see the free lock, and take its jobs
+        liveness.forget(worker)
+
+    async def sweep(self, worker: str, limit: int = 1000) -> Swept:
+        """See `Upkeep.sweep`. Only reads when there is nothing to do, which is nearly always."""
+        liveness = self._open().liveness
+        liveness.keep()
+        gone: list[str] = []
+
+        def look(rows: Rows) -> Swept | None:
+            now = self._clock.now()
+            gone[:] = upkeep.lapsed_workers(rows, worker, self._lapsed(rows, worker, now))
+            return None if gone else upkeep.nothing_to_sweep(rows, now)
+
+        nothing = await self._read(look)
+        if nothing is not None:
+            return nothing
+        swept = await super().sweep(worker, limit)
+        for each in gone:
+            liveness.forget(each)
+        return swept
 
     async def _migrated(self) -> list[str]:
         if self._opened is not None:
@@ -137,11 +169,14 @@ class SqliteStore(SerialStore):
     def _hint(self) -> None:
         """Nothing to do: the writer tells the watch what became ready, when it is committed."""
 
-    def _lapsed(self, rows: Rows, worker: str, now: float) -> upkeep.Lapsed | None:  # no clock, no row is asked
-        opened = self._open()
+    def _lapsed(self, rows: Rows, worker: str, now: float) -> upkeep.Lapsed | None:
+        """By locks, whatever the clock says; by beats where somebody has removed the lock's file."""
+        liveness = self._open().liveness
+        by_beats = super()._lapsed(rows, worker, now)
 
         def lapsed(row: WorkerRow) -> bool:
-            return row.worker.id in opened.liveness.dead([row.worker.id])
+            sign = liveness.look(row.worker.id)
+            return sign == "died" or (sign == "unknown" and by_beats is not None and by_beats(row))
 
         return lapsed
 
@@ -152,7 +187,7 @@ class SqliteStore(SerialStore):
             raise faults.forked(self._place.path)
         return self._opened
 
-    def _translated(self, error: sqlite3.Error) -> StoreError:
+    def _translated(self, error: sqlite3.Error) -> MainspringError:
         return faults.translated(error, self._place.path)
 
 

@@ -3,34 +3,97 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import sqlite3
 import threading
+import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.reads import SqliteReads
 
+log = logging.getLogger("mainspring.store.sqlite")
+
 POLL: Final = 0.01
 """Seconds between two looks at what other processes have committed."""
 
+DOUBT: Final = 1.0
+"""Seconds that a commit may take from the change of the log until it can be seen."""
+
+SAME_TIME: Final = 0.025
+"""Seconds within which two changes of a file may bear the same time: the clock of files is coarse."""
+
+LONGEST_TRUST: Final = 0.25
+"""Seconds after which what is committed is looked at whatever the times say."""
+
+AFTER_FAILURE: Final = 1.0
+"""Seconds to the next look after one that failed."""
+
 Waiter = asyncio.Future[None]
+
+
+class LogFile:
+    """A cheap look, by the file's times, whether the expensive one at what was committed can show anything.
+
+    A change of the log comes before its commit can be seen, which waits for the disk, and two changes may bear the same
+    time. So after a change it is in doubt until something was seen and a moment has passed; and now and then anyway.
+
+    >>> LogFile("/no/such/file").may_have_grown()
+    True
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._last: tuple[int, int] | None = None
+        self._doubt_until = 0.0
+        self._asked = 0.0
+
+    def may_have_grown(self) -> bool:
+        """Whether to look at what was committed."""
+        now = time.monotonic()
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  # a hundred times a second
+            state = (found.st_mtime_ns, found.st_size)
+        except OSError:
+            return True
+        if state != self._last:
+            self._last = state
+            self._doubt_until = now + DOUBT
+        elif now >= self._doubt_until and now < self._asked + LONGEST_TRUST:
+            return False
+        self._asked = now
+        return True
+
+    def seen(self) -> None:
+        """A commit was seen: what comes with the same time comes very soon."""
+        self._doubt_until = min(self._doubt_until, time.monotonic() + SAME_TIME)
+
+    def doubt(self) -> None:
+        """The look failed."""
+        self._doubt_until = time.monotonic() + DOUBT
 
 
 class Watch:
     """Wakes those who wait when something became ready in one of their queues.
 
-    `news` may be called from any thread, the rest belongs to the loop. The connection is asked in the loop itself:
-    `data_version` compares a counter in shared memory, and never waits.
+    `news` may be called from any thread, the rest belongs to the loop. What others commit is looked for in a thread of
+    its own, which sleeps while nobody waits: a turn of the loop for each look would cost three times as much.
     """
 
-    def __init__(self, connection: sqlite3.Connection | None, poll: float | None = POLL) -> None:
-        """Without a connection, or with `poll=None`, only this process is listened to."""
+    def __init__(self, connection: sqlite3.Connection | None, poll: float | None = POLL, log: str = "") -> None:
+        """Without a connection, or with `poll=None`, only this process is listened to. `log`: the write-ahead log."""
         self._db = connection
+        self._log = LogFile(log)
         self._poll = None if connection is None else poll
         self._lock = threading.Lock()
         self._waiting: dict[Waiter, frozenset[str]] = {}
         self._version = self._data_version()
+        self._looking = threading.Event()
+        self._closing = False
+        self._thread: threading.Thread | None = None
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         """Until there is news for one of the queues (True), or `timeout` seconds have passed. No queues: for any."""
@@ -38,7 +101,7 @@ class Watch:
         waiter: Waiter = loop.create_future()
         with self._lock:
             self._waiting[waiter] = frozenset(queues)
-        self._tick(waiter, loop)
+        self._look_for(loop)
         try:
             async with asyncio.timeout(timeout):
                 await waiter
@@ -48,6 +111,8 @@ class Watch:
             waiter.cancel()
             with self._lock:
                 self._waiting.pop(waiter, None)
+                if not self._waiting:
+                    self._looking.clear()
         return True
 
     def news(self, queues: Collection[str]) -> None:
@@ -55,41 +120,64 @@ class Watch:
         with self._lock:
             woken = [each for each, wanted in self._waiting.items() if not wanted or not wanted.isdisjoint(queues)]
         for waiter in woken:
-            try:
-                waiter.get_loop().call_soon_threadsafe(wake, waiter)
-            except RuntimeError:
-                pass  # its loop is closed: nobody waits any more
+            wake_soon(waiter)
 
-    def close(self) -> None:
-        """Wake everybody, and let go of the connection."""
-        self._poll = None
+    def stop(self) -> None:
+        """Wake everybody, and look no more."""
+        self._closing = True
+        self._looking.set()
         for waiter in list(self._waiting):
             wake(waiter)
+
+    def close(self) -> None:
+        """Let go of the connection when the thread has ended, which takes a look at most."""
+        if self._thread is not None:
+            self._thread.join()
         if self._db is not None:
             self._db.close()
             self._db = None
 
-    def _tick(self, waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
-        """Look at the others, and again a little later. Where time is virtual there are no other processes."""
-        if self._poll is None or waiter.done() or hasattr(loop, "enter_outside"):
+    def _look_for(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look for what others commit. Where time is virtual there are no other processes."""
+        if self._poll is None or self._closing or hasattr(loop, "enter_outside"):
             return
-        self._look()
-        loop.call_later(self._poll, self._tick, waiter, loop)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, args=(self._poll,), name="mainspring-watch", daemon=True)
+            self._thread.start()
+        self._looking.set()
+
+    def _run(self, poll: float) -> None:
+        while True:
+            self._looking.wait()
+            if self._closing:
+                return
+            try:
+                self._look()
+            except Exception:
+                log.exception("the look at what other processes have committed failed; it is repeated")
+                time.sleep(AFTER_FAILURE)
+            time.sleep(poll)
 
     def _look(self) -> None:
         """Has another process committed anything, and is there something ready now for those who wait?"""
+        if not self._log.may_have_grown():
+            return
         try:
             version = self._data_version()
             if version == self._version:
                 return
             self._version = version
-            for waiter, wanted in list(self._waiting.items()):
+            self._log.seen()
+            with self._lock:
+                waiting = list(self._waiting.items())
+            for waiter, wanted in waiting:
                 if not wanted or self._anything_ready(wanted):
-                    wake(waiter)
+                    wake_soon(waiter)
         except sqlite3.OperationalError as error:
+            self._version = -1  # not to be told now: look again at the next tick
+            self._log.doubt()
             if not faults.is_busy(error):
                 raise
-            self._version = -1  # not to be told now: look again at the next tick
 
     def _data_version(self) -> int:
         if self._db is None:
@@ -99,6 +187,12 @@ class Watch:
 
     def _anything_ready(self, queues: frozenset[str]) -> bool:
         return self._db is not None and SqliteReads(self._db).anything_ready(queues)
+
+
+def wake_soon(waiter: Waiter) -> None:
+    """From any thread: let the waiter go on."""
+    with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+        waiter.get_loop().call_soon_threadsafe(wake, waiter)
 
 
 def wake(waiter: Waiter) -> None:

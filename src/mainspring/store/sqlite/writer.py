@@ -18,11 +18,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar, cast
 
 from mainspring.clock import enter_outside, leave_outside
-from mainspring.errors import MainspringError, StoreError, StoreUnavailable
+from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.store.sqlite import faults
-from mainspring.store.sqlite.locks import FileLock
 from mainspring.store.sqlite.patience import Patience
 from mainspring.store.sqlite.rows import SqliteRows
+from mainspring.store.sqlite.turn import Turn
 
 T = TypeVar("T")
 log = logging.getLogger("mainspring.store.sqlite")
@@ -64,6 +64,8 @@ class Writer:
 
     `turn` is the lock between processes; None for a database that only this thread sees. `committed` is called in
     the thread after each commit, before the answers go out. With `reads`, calls are only given a snapshot.
+    `still_there` raises when the file that is open is not that of its path any more: asked before each batch, and
+    after it, so that nothing is acknowledged that nobody will find again.
     """
 
     def __init__(
@@ -71,10 +73,11 @@ class Writer:
         connection: sqlite3.Connection,
         path: str,
         *,
-        turn: FileLock | None = None,
+        turn: Turn | None = None,
         reads: bool = False,
         busy_limit: float = BUSY_LIMIT,
         committed: Callable[[SqliteRows], None] | None = None,
+        still_there: Callable[[], None] | None = None,
     ) -> None:
         self.connection = connection
         self._db = connection
@@ -84,6 +87,7 @@ class Writer:
         self._begin = "BEGIN" if reads else "BEGIN IMMEDIATE"
         self._busy_limit = busy_limit
         self._committed = committed
+        self._still_there = still_there
         self._rows = SqliteRows(connection)
         self._queue: SimpleQueue[AnyCall | None] = SimpleQueue()
         self._closing = False
@@ -104,13 +108,12 @@ class Writer:
         self._queue.put(cast("AnyCall", call))
         return await call.future
 
-    async def close(self) -> None:
-        """Run what was asked for, then end the thread and close the connection. Closing twice is fine."""
-        if self._closing:
-            return
-        self._closing = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+    def close(self) -> None:
+        """Run what was asked for, end the thread, close the connection. It waits: not for the loop's thread."""
+        if not self._closing:
+            self._closing = True
+            self._queue.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
         open_ = True
@@ -142,11 +145,15 @@ class Writer:
         return batch, True
 
     def _serve(self, calls: Sequence[AnyCall]) -> None:
+        if self._still_there is not None:
+            self._still_there()
         if self._turn is None:
             self._attempt(calls)
-            return
-        with self._turn:
-            self._attempt(calls)
+        else:
+            with self._turn:
+                self._attempt(calls)
+        if self._still_there is not None:
+            self._still_there()
 
     def _attempt(self, calls: Sequence[AnyCall]) -> None:
         """Together if that works; else each call guarded by a savepoint; else each on its own."""
@@ -215,7 +222,7 @@ class Writer:
 
     def _translated(self, error: BaseException) -> BaseException:
         if isinstance(error, sqlite3.Error):
-            ours: StoreError = faults.translated(error, self._path)
+            ours = faults.translated(error, self._path)
             ours.__cause__ = error
             return ours
         if isinstance(error, OSError) and not isinstance(error, MainspringError):

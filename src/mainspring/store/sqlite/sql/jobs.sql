@@ -90,10 +90,31 @@ CROSS JOIN jobs ON jobs.id = job_marks.job
 WHERE jobs.state = ?2;
 
 -- name: prunable
--- The root is in `more`; a root that is gone counts as ended.
+-- ?4: the reason of those that were cancelled because what they waited on failed. Such a job is kept as long as that
+-- is there, and what its flow has completed as long as it: replaying the one that failed needs them all. The root is
+-- in `more`; a root that is gone counts as ended.
 SELECT jobs.* FROM jobs INDEXED BY jobs_finished
 WHERE state = ?1 AND finished IS NOT NULL AND finished < ?2
-    AND NOT EXISTS (SELECT 1 FROM jobs AS root WHERE root.id = json_extract(jobs.more, '$.root') AND root.finished IS NULL)
+    AND NOT EXISTS (
+        SELECT 1 FROM jobs AS root
+        WHERE root.id = json_extract(jobs.more, '$.root')
+            AND (root.finished IS NULL
+                OR jobs.state = 'completed' AND root.state = 'cancelled' AND root.reason = ?4)
+    )
+    AND NOT (
+        jobs.state = 'cancelled' AND jobs.reason = ?4
+        AND (
+            EXISTS (
+                SELECT 1 FROM jobs AS failed
+                WHERE failed.id = json_extract(jobs.more, '$.waits_on') AND failed.state <> 'completed'
+            )
+            OR EXISTS (
+                SELECT 1 FROM job_marks CROSS JOIN jobs AS failed ON failed.id = job_marks.job
+                WHERE job_marks.kind = 'group' AND job_marks.value = json_extract(jobs.more, '$.waits_on')
+                    AND failed.state <> 'completed'
+            )
+        )
+    )
 ORDER BY finished
 LIMIT ?3;
 
