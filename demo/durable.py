@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOOK_EVERY = 0.1  # seconds between two looks into the ledger
 TIMEOUT = 60.0
 PATIENCE = 15.0  # for the workers to stop by themselves
+LEDGER_FILE = "ledger.tsv"
 COMMAND = ("mainspring", "run", "demo.tasks:app")
 
 
@@ -43,12 +44,10 @@ class Outcome:
 
 
 async def run_durable(paths: Sequence[str], folder: Path) -> Outcome:
-    """The jobs, two workers, the kill, the replacement, the result."""
-    ledger = Ledger(folder / "ledger.tsv")
-    os.environ["MAINSPRING_URL"] = f"sqlite:///{folder / 'demo.db'}"
-    os.environ[LEDGER] = str(folder / "ledger.tsv")
+    """The jobs, the kill, the replacement, the result; `workers` of the same folder are there or about to be."""
+    ledger = Ledger(folder / LEDGER_FILE)
     async with app:
-        with workers(folder / "workers.log"), Progress("jobs", len(paths)) as progress:
+        with Progress("jobs", len(paths)) as progress:
             await both_workers()
             begin = time.time()
             job = await app.enqueue(chain(group(*(index.bind(path) for path in paths)), fold))
@@ -73,8 +72,14 @@ async def run_durable(paths: Sequence[str], folder: Path) -> Outcome:
 
 
 @contextmanager
-def workers(log: Path) -> Iterator[None]:
-    """Two worker processes under one parent, until the block ends; each runs two files at once."""
+def workers(folder: Path) -> Iterator[None]:
+    """Two worker processes under one parent, until the block ends; each runs two files at once. They start unawaited.
+
+    They keep what they have in this folder, and this process is told where that is.
+    """
+    os.environ["MAINSPRING_URL"] = f"sqlite:///{folder / 'demo.db'}"
+    os.environ[LEDGER] = str(folder / LEDGER_FILE)
+    log = folder / "workers.log"
     asked = (*COMMAND, "--processes", "2", "--concurrency", "2", "--log-level", "error")
     with log.open("wb") as said, subprocess.Popen([sys.executable, "-m", *asked], cwd=ROOT, stderr=said) as parent:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -23,12 +22,11 @@ sys.path.insert(0, str(ROOT))  # run as a script, it would find its own folder o
 
 import msgspec  # noqa: E402
 
-from demo.durable import Outcome, run_durable  # noqa: E402
+from demo.durable import Outcome, run_durable, workers  # noqa: E402
 from demo.report import Figures, Progress, end_table, largest, timeline  # noqa: E402
 from demo.source import STDLIB, Index, source_files  # noqa: E402
 
 PATIENCE = 2.0  # seconds without news after which a reader of the plain pool gives up
-PLAIN_NICENESS = 10
 
 
 def main() -> int:
@@ -42,9 +40,10 @@ def main() -> int:
     python = f"Python {platform.python_version()}"
     print(f"The input: the standard library of your {python}, {len(paths):,} source files, {size:.1f} MB.\n")
     with plain_computation(len(paths)) as plain, tempfile.TemporaryDirectory(prefix="mainspring-demo-") as folder:
-        plain_pool(len(paths))
-        print("\n2. Mainspring on SQLite: one job per file, two workers; one of them is killed after a third.")
-        outcome = asyncio.run(run_durable(paths, Path(folder)))
+        with workers(Path(folder)):  # they are up when the pool has had its turn
+            plain_pool(len(paths))
+            print("\n2. Mainspring on SQLite: one job per file, two workers; one of them is killed after a third.")
+            outcome = asyncio.run(run_durable(paths, Path(folder)))
         expected = index_from(plain)
     figures = figures_of(outcome, expected, paths)
     show(outcome, figures)
@@ -54,11 +53,13 @@ def main() -> int:
 
 @contextmanager
 def plain_computation(files: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The answer that is to come out, in a process of low priority beside the rest: it has nothing to do with it."""
+    """The answer that is to come out, in a process beside the rest, with which it has nothing to do.
+
+    Not one of low priority: on a busy machine the demo would wait for it in the end.
+    """
     asked = [sys.executable, "-m", "demo.source", "--files", str(files)]
     with subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
-            os.setpriority(os.PRIO_PROCESS, process.pid, PLAIN_NICENESS)
             yield process
         finally:
             process.kill()

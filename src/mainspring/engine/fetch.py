@@ -146,25 +146,25 @@ class Fetch:
         gate = self._gate
         if not self._more or self._settler.full or gate.closed or gate.in_doubt or gate.apart:
             return False
-        still = self._loop.time() - gate.moved
-        wish = self._limits.wish(len(self._register), self._buffer.lanes(), still=still)
-        if wish is None:
-            return await self._look(self._loop.time(), empty=not self._limits.queues)
-        self._more = False
         began = self._loop.time()
-        claimed = await self._ask(wish)
+        wish = self._limits.wish(len(self._register), self._buffer.lanes(), still=began - gate.moved)
+        if wish is None:
+            return await self._look(began, empty=not self._limits.queues)
+        self._more = False
+        claimed = await self._ask(wish, began)
         now = self._loop.time()
         self._around.offset = claimed.now - now
         if claimed.jobs:
             self._limits.claimed(now - began)
             self._take(claimed.jobs, now)
-            self._more = self._more or wish.may_leave(claimed.jobs)
-        self._limited = wish.limited or len(claimed.jobs) > 0
+        cut_short = wish.may_leave(claimed.jobs)
+        self._more = self._more or cut_short
+        self._limited = wish.limited or cut_short
         return await self._look(now, empty=not claimed.jobs) or self._more
 
-    async def _ask(self, wish: Wish) -> Claimed:
+    async def _ask(self, wish: Wish, now: float) -> Claimed:
         self._number += 1
-        request = Claim(self._worker, self._number, wish.lanes, wish.limit, self._suspects())
+        request = Claim(self._worker, self._number, wish.lanes, wish.limit, self._suspects(now))
         asked = False
 
         async def ask() -> Claimed:
@@ -176,9 +176,8 @@ class Fetch:
 
         return await patiently(ask, "claim", unclear=self._note_unclear)
 
-    def _suspects(self) -> int:
+    def _suspects(self, now: float) -> int:
         """A suspect is best asked for when it can start at once; yet at least now and then, else it never could."""
-        now = self._loop.time()
         if not self._gate.calm and now - self._suspects_asked < APART:
             return 0
         self._suspects_asked = now

@@ -62,13 +62,15 @@ class Gate:
     @property
     def apart(self) -> bool:
         """Whether a suspect waits for its start, or started a moment ago: nothing else should be claimed now."""
-        return self._waiting is not None or self._keeps_apart(self._loop.time())
+        return self._waiting is not None or (self._suspect is not None and self._keeps_apart(self._loop.time()))
 
     @property
     def calm(self) -> bool:
         """Whether a suspect could start at once."""
-        youngest = self._register.youngest()
-        return not self.apart and (youngest is None or self._loop.time() - youngest >= _SOON)
+        if self.apart:
+            return False
+        youngest = self._register.youngest() if self._register else None
+        return youngest is None or self._loop.time() - youngest >= _SOON
 
     def open_for(self, buffer: Buffer) -> bool:
         """Whether there is anything to be started, and no reason that will last."""

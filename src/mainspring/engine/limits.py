@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mainspring.engine.attempt import Plan
@@ -57,6 +57,9 @@ class Lane:
         return min(int(2 * claim_time / self.mean * max(self.running, 1)), most)
 
 
+_NONE_HELD: Final[Mapping[Lane, int]] = Counter()
+
+
 class Wish(NamedTuple):
     """What to ask a store for. `limited`: a lane was left out or cut short, so an end may open it."""
 
@@ -82,6 +85,7 @@ class Limits:
         self._plans = {(task.name, task.version): Plan(task) for task in registry}
         self._lanes: dict[tuple[str, str, str], Lane] = {}
         self._served: tuple[str, ...] = ()
+        self._held_to = any(plan.held_to is not None for plan in self._plans.values())
         self._turn = 0
         self.claim_time = 0.0
         for task in registry:
@@ -135,8 +139,8 @@ class Limits:
             return None
         caps: list[LaneCap] = []
         limited = False
-        held = Counter(waiting)
-        shares = self._shares(held)
+        held: Mapping[Lane, int] = Counter(waiting) if buffered else _NONE_HELD
+        shares = self._shares(held) if self._held_to else {}
         for (key, lane), more in zip(self._lanes.items(), ahead, strict=True):
             cap = min(free + more - held[lane], room, shares.get(key, room))
             limited = limited or cap < room
@@ -144,7 +148,7 @@ class Limits:
                 caps.append(LaneCap(*key, cap))
         return Wish(caps, room, limited) if caps else None
 
-    def _shares(self, held: Counter[Lane]) -> dict[tuple[str, str, str], int]:
+    def _shares(self, held: Mapping[Lane, int]) -> dict[tuple[str, str, str], int]:
         """What the lanes of tasks with a limit of their own may take; lanes of one task share it, in turns."""
         by_task: dict[Plan, list[tuple[str, str, str]]] = {}
         for key, lane in self._lanes.items():

@@ -83,7 +83,7 @@ class Runners:
     def go(self) -> None:
         """Start what can be started, as soon as the loop has a turn for it."""
         active = len(self._starting)
-        if active >= self._width or not self._gate.open_for(self._buffer) or self._ends():
+        if active >= self._width or not self._gate.open_for(self._buffer):
             return
         free = self._concurrency - len(self._register)
         for _ in range(min(self._width, free, len(self._buffer) + 1) - active):
@@ -181,7 +181,7 @@ class Runners:
         entry.lane.ran(ran)
         if running.ending != "lost":
             self._settler.settle(context, entry, outcome, ran)
-        self.go()
+        self._go_on()
         self._on_room()
 
     async def _outcome(self, running: Running, entry: Entry, rest: Body) -> Outcome:
@@ -203,10 +203,15 @@ class Runners:
             return timed_out(running.timeout)
         return self._attempts.completed(entry.lane.plan, entry.job, value)
 
+    def _go_on(self) -> None:
+        """Start more, unless this job ended with everything else."""
+        if not self._ends():
+            self.go()
+
     def _gone(self, runner: asyncio.Task[None]) -> None:
         self._tasks.discard(runner)
         self._starting.discard(runner)
         if runner.cancelled():
-            self.go()  # before it had begun: somebody cancels tasks that are not his
+            self._go_on()  # before it had begun: somebody cancels tasks that are not his
         elif (error := runner.exception()) is not None:
             log.critical("a runner failed; others go on", exc_info=error)

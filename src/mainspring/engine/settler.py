@@ -85,7 +85,7 @@ class Settler:
     @property
     def full(self) -> bool:
         """Whether so many settlements wait that nothing more should start."""
-        return len(self) >= WAITING_LIMIT
+        return len(self._gather) + len(self._refusals) >= WAITING_LIMIT  # asked for each claim
 
     def settle(self, context: Context, entry: Entry, outcome: Outcome, ran: float | None) -> None:
         """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
