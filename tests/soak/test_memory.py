@@ -50,7 +50,7 @@ async def work(url: str) -> dict[int, float]:
             await app.idle()
             if done % FIRST == 0:
                 sizes[done] = resident()
-                print(f"{done:,} jobs, {sizes[done]:.1f} MB", file=sys.stderr, flush=True)
+                sys.stderr.write(f"{done:,} jobs, {sizes[done]:.1f} MB\n")
     return sizes
 
 
@@ -61,4 +61,4 @@ def resident() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(work(sys.argv[1]))))
+    sys.stdout.write(json.dumps(asyncio.run(work(sys.argv[1]))))

@@ -151,6 +151,30 @@ async def test_a_second_name_is_refused_and_a_link_followed(tmp_path: Path) -> N
     assert names(tmp_path) == ["jobs.db", "jobs.db-turn", "jobs.db-workers", "link.db"]
 
 
+async def test_C9_a_relative_path_outlives_a_change_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that calls `os.chdir` made every other worker look dead."""
+    monkeypatch.chdir(tmp_path)
+    here, there = SqliteStore("jobs.db"), SqliteStore("jobs.db")
+    await here.open()
+    await there.open()
+    await there.join(Worker("there"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await here.join(Worker("here"))
+    await here.sweep("here")
+    await there.sweep("there")
+    assert [seen.worker.id for seen in await here.workers()] == ["here", "there"]
+    assert names(tmp_path / "jobs.db-workers") == ["here", "there"]
+    assert names(tmp_path / "elsewhere") == []
+    there._open().liveness.free("there")
+    await here.sweep("here")
+    assert [seen.worker.id for seen in await here.workers()] == ["here"]
+    await here.close()
+    await there.close()
+
+
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
 async def test_a_file_that_goes_away_under_an_open_store_is_noticed(tmp_path: Path, how: str) -> None:
     path, aside = tmp_path / "jobs.db", tmp_path / "aside.db"

@@ -265,7 +265,22 @@ async def test_news_wakes_who_waits_in_this_process(store: SqliteStore) -> None:
 
 
 async def test_closing_wakes_who_waits(store: SqliteStore) -> None:
+    watch = store._open().watch
+    waiting = asyncio.create_task(store.wait(["mail"], 30))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        await store.close()
+        assert await waiting
+    assert watch._thread is not None
+    assert not watch._thread.is_alive()
+
+
+async def test_closing_is_not_held_up_by_a_wait_that_ended(store: SqliteStore) -> None:
+    """The waiter that is woken may be the last, and puts the looking thread to sleep when it goes."""
+    watch = store._open().watch
     waiting = asyncio.create_task(store.wait(["mail"], 30))
     await asyncio.sleep(0)
-    await store.close()
+    watch.stop()
     assert await waiting
+    async with asyncio.timeout(10):
+        await store.close()

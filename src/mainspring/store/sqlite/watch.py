@@ -111,7 +111,7 @@ class Watch:
             waiter.cancel()
             with self._lock:
                 self._waiting.pop(waiter, None)
-                if not self._waiting:
+                if not self._waiting and not self._closing:
                     self._looking.clear()
         return True
 
@@ -124,10 +124,12 @@ class Watch:
 
     def stop(self) -> None:
         """Wake everybody, and look no more."""
-        self._closing = True
-        self._looking.set()
-        for waiter in list(self._waiting):
-            wake(waiter)
+        with self._lock:
+            self._closing = True
+            self._looking.set()
+            waiting = list(self._waiting)
+        for waiter in waiting:
+            wake_soon(waiter)
 
     def close(self) -> None:
         """Let go of the connection when the thread has ended, which takes a look at most."""
