@@ -61,7 +61,7 @@ class RetryTimeout(MainspringError, TimeoutError):
 class RetriesExhausted(MainspringError, ExceptionGroup[Exception]):
     """Every error of a call that gave up, in order; raised for `Retry(raise_group=True)` only."""
 
-    def derive(self, excs: Sequence[Exception], /) -> RetriesExhausted:  # type: ignore[override]  # only Exceptions
+    def derive(self, excs: Sequence[Exception], /) -> RetriesExhausted:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # it holds Exceptions only
         """Keep this class in `split()` and `except*`."""
         return RetriesExhausted(self.message, excs)
 

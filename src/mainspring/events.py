@@ -36,7 +36,7 @@ class Hub:
         """
 
         def told(event: object) -> None:
-            subscriber(event)  # type: ignore[arg-type]  # routed by class
+            subscriber(event)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # routed by class
 
         def unsubscribe() -> None:
             with self._lock:
