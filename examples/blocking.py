@@ -31,7 +31,8 @@ def program() -> None:
         request("")
     except JobFailed as error:
         print(f"{error.error_type}: {error.error}")
-    print({count.state: count.number for count in app.jobs.sync.counts()})
+    for count in app.jobs.sync.counts():  # one for each queue, task and state
+        print(f"{count.task} {count.state}: {count.number}")
 
 
 async def main() -> None:

@@ -69,5 +69,6 @@ def test_blocking(tmp_path: Path) -> None:
         "OR",
         "NOT TO BE",
         "ValueError: nothing to shout",
-        "{'completed': 3, 'dead': 1}",
+        "shout completed: 3",
+        "shout dead: 1",
     ]

@@ -61,11 +61,14 @@ def run(
     Exit codes: 0 stopped cleanly; 1 a process died while it was to stop, or none came up in 3 tries; 2 the app cannot
     be run; 3 results could not be written, those jobs run again; 70 a process stood still and was killed.
     """
+    named = tuple(name.strip() for name in queues.split(",") if name.strip())
+    if queues and not named:
+        raise typer.BadParameter("name at least one queue, or leave --queues out for all", param_hint="--queues")
     settings = RunSettings(
         app=app,
         processes=processes,
         concurrency=concurrency,
-        queues=tuple(name.strip() for name in queues.split(",") if name.strip()) or None,
+        queues=named or None,
         drain=drain,
         reload=reload,
         grace=grace,

@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw
 
 from mainspring.codec import DEFAULT_LIMIT, encode
 from mainspring.engine.annotations import annotation_of, signature_of
+from mainspring.engine.options import OPTION_NAMES
 from mainspring.errors import ArgumentsInvalid, EncodingError, TaskDefinitionError
 
 Arguments = tuple[tuple[object, ...], dict[str, object]]
@@ -141,6 +142,8 @@ class Parameters:
             close = get_close_matches(name, self._by_keyword, n=1) if name not in self._parameters else []
             if close:
                 return f"; there is no {name!r}, did you mean {close[0]!r}?"
+            if name in OPTION_NAMES and name not in self._parameters:
+                return f"; {name!r} is an option: task.options({name}=…).enqueue(…)"
         return ""
 
     # --- from JSON

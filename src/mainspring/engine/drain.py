@@ -80,7 +80,7 @@ class Ladder:
         self._gate.close()
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._grace
-        ended, handed_back = self._settler.ended, self._settler.handed_back
+        handed_back = self._settler.handed_back
         self._fetch.hand_back_all()
         await self._until(self._register.wait_until_empty(self._grace))
         interrupted = self._register.ids
@@ -99,7 +99,7 @@ class Ladder:
         # Otherwise it beats until its block is left, and its lease lasts until the process ends, or the lease time:
         # nobody should run the job beside it.
         report = Stopped(
-            finished=self._settler.ended - ended,
+            finished=self._settler.ended,
             handed_back=self._settler.handed_back - handed_back,
             lost=lost + self._settler.lost,
             left_behind=behind,

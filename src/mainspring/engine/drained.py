@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """How a stop went.
+    """What a worker has done, and how its stop went.
 
-    `finished`: jobs that ended by themselves after the stop began. `handed_back`: jobs given back to the store
-    unburned, to run elsewhere. `lost`: settlements that could not be written; those jobs run again. `left_behind`:
+    `finished`: attempts whose settlement was written since the worker began. `handed_back`: jobs that the stop gave
+    back to the store unburned, to run elsewhere. `lost`: settlements that could not be written; those jobs run again. `left_behind`:
     functions that did not end, in threads that nobody can stop.
     """
 

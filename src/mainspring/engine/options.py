@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -13,6 +13,15 @@ from mainspring.retries.stored import policy_from_data, policy_to_data
 Input = Literal["none", "value", "list", "merge"]
 """What a job gets of what it waited on: nothing, the job's result as first argument, the list of the group's results
 in the order in which its members were added, or merged dicts as keywords."""
+
+
+OPTION_NAMES: Final = frozenset(
+    {
+        *("delay", "run_at", "unique", "unique_for", "priority", "queue", "expires"),
+        *("retry", "timeout", "tags", "correlation", "metadata"),
+    }
+)
+"""What `task.options(…)` takes, and the function does not."""
 
 
 class JobOptions(Struct, frozen=True, omit_defaults=True):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from mainspring import App, Retry
-from mainspring.app.options import Settings
-from mainspring.engine.options import unpack
-from mainspring.errors import InvalidOption
+from mainspring.app.options import Settings, TaskOptions
+from mainspring.engine.options import OPTION_NAMES, unpack
+from mainspring.errors import ArgumentsInvalid, InvalidOption
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -106,3 +106,18 @@ def test_WFL_019_options_leave_the_task_untouched() -> None:
     assert (task.given, copy.given) == ({}, {"priority": 5, "metadata": {"a": 1}})
     assert (copy.name, copy.fn) == ("t", task.fn)
     assert copy.options(queue="other").bind().node != copy.bind().node
+
+
+def test_the_engine_knows_the_names_of_all_options() -> None:
+    """It says so when one is given as an argument."""
+    assert set(TaskOptions.__annotations__) == OPTION_NAMES
+
+
+async def test_an_option_among_the_arguments_is_pointed_out() -> None:
+    app = App("memory://")
+
+    @app.task(name="add")
+    async def add(a: int) -> None: ...
+
+    with pytest.raises(ArgumentsInvalid, match=r"task\.options\(delay=…\)"):
+        await add.enqueue(1, delay=3)  # type: ignore[call-arg]  # the commonest slip

@@ -16,6 +16,7 @@ from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.connect import Place, connect, inspect, prepare
 from mainspring.store.sqlite.liveness import FileLiveness, Liveness, LocalLiveness
 from mainspring.store.sqlite.patience import Patience
+from mainspring.store.sqlite.quiet import LastSweep
 from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.turn import Turn
 from mainspring.store.sqlite.watch import Watch
@@ -34,6 +35,7 @@ class Opened:
     liveness: Liveness
     turn: Turn | None
     migrated: list[str]
+    last_sweep: LastSweep
     ended: Future[None] | None = None
 
     async def close(self) -> None:
@@ -76,7 +78,8 @@ def _open_private(place: Place, liveness: Liveness | None) -> Opened:
     migrated = prepare(connection, place)
     watch = Watch(None)
     writer = Writer(connection, place.path, committed=lambda rows: _tell(watch, rows))
-    return Opened(os.getpid(), place, writer, writer, watch, liveness or LocalLiveness(), None, migrated)
+    liveness = liveness or LocalLiveness()
+    return Opened(os.getpid(), place, writer, writer, watch, liveness, None, migrated, LastSweep("", liveness))
 
 
 def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy_limit: float) -> Opened:
@@ -105,7 +108,8 @@ def _open_file(place: Place, liveness: Liveness | None, poll: float | None, busy
         still_there=still_there,
     )
     reader = Writer(connections[1], place.path, reads=True, busy_limit=busy_limit, still_there=still_there)
-    return Opened(os.getpid(), place, writer, reader, watch, liveness, turn, migrated)
+    last_sweep = LastSweep(f"{place.path}-wal", liveness)
+    return Opened(os.getpid(), place, writer, reader, watch, liveness, turn, migrated, last_sweep)
 
 
 def _patiently_connected(place: Place, connections: list[sqlite3.Connection], busy_limit: float) -> list[str]:

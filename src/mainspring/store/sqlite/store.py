@@ -131,21 +131,26 @@ class SqliteStore(SerialStore):
 
     async def sweep(self, worker: str, limit: int = 1000) -> Swept:
         """See `Upkeep.sweep`. Only reads when there is nothing to do, which is nearly always."""
-        liveness = self._open().liveness
-        liveness.keep()
+        opened = self._open()
+        opened.liveness.keep()
+        known = opened.last_sweep.answer(worker, self._clock.now())
+        if known is not None:
+            return known
         gone: list[str] = []
 
         def look(rows: Rows) -> Swept | None:
             now = self._clock.now()
             gone[:] = upkeep.lapsed_workers(rows, worker, self._lapsed(rows, worker, now))
-            return None if gone else upkeep.nothing_to_sweep(rows, now)
+            nothing = None if gone else upkeep.nothing_to_sweep(rows, now)
+            opened.last_sweep.keep(nothing, [row.worker.id for row, _ in rows.workers()])
+            return nothing
 
         nothing = await self._read(look)
         if nothing is not None:
             return nothing
         swept = await super().sweep(worker, limit)
         for each in gone:
-            liveness.forget(each)
+            opened.liveness.forget(each)
         return swept
 
     async def _migrated(self) -> list[str]:

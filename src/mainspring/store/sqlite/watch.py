@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from mainspring.store.sqlite import faults
+from mainspring.store.sqlite.quiet import LogFile
 from mainspring.store.sqlite.reads import SqliteReads
 
 log = logging.getLogger("mainspring.store.sqlite")
@@ -20,60 +20,10 @@ log = logging.getLogger("mainspring.store.sqlite")
 POLL: Final = 0.01
 """Seconds between two looks at what other processes have committed."""
 
-DOUBT: Final = 1.0
-"""Seconds that a commit may take from the change of the log until it can be seen."""
-
-SAME_TIME: Final = 0.025
-"""Seconds within which two changes of a file may bear the same time: the clock of files is coarse."""
-
-LONGEST_TRUST: Final = 0.25
-"""Seconds after which what is committed is looked at whatever the times say."""
-
 AFTER_FAILURE: Final = 1.0
 """Seconds to the next look after one that failed."""
 
 Waiter = asyncio.Future[None]
-
-
-class LogFile:
-    """A cheap look, by the file's times, whether the expensive one at what was committed can show anything.
-
-    A change of the log comes before its commit can be seen, which waits for the disk, and two changes may bear the same
-    time. So after a change it is in doubt until something was seen and a moment has passed; and now and then anyway.
-
-    >>> LogFile("/no/such/file").may_have_grown()
-    True
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._last: tuple[int, int] | None = None
-        self._doubt_until = 0.0
-        self._asked = 0.0
-
-    def may_have_grown(self) -> bool:
-        """Whether to look at what was committed."""
-        now = time.monotonic()
-        try:
-            found = os.stat(self._path)  # noqa: PTH116  # a hundred times a second
-            state = (found.st_mtime_ns, found.st_size)
-        except OSError:
-            return True
-        if state != self._last:
-            self._last = state
-            self._doubt_until = now + DOUBT
-        elif now >= self._doubt_until and now < self._asked + LONGEST_TRUST:
-            return False
-        self._asked = now
-        return True
-
-    def seen(self) -> None:
-        """A commit was seen: what comes with the same time comes very soon."""
-        self._doubt_until = min(self._doubt_until, time.monotonic() + SAME_TIME)
-
-    def doubt(self) -> None:
-        """The look failed."""
-        self._doubt_until = time.monotonic() + DOUBT
 
 
 class Watch:
