@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+from time import monotonic
 from typing import Final
 
 from mainspring.store.base import Swept
@@ -37,7 +37,7 @@ class LogFile:
 
     def may_have_grown(self) -> bool:
         """Whether to look at what was committed."""
-        now = time.monotonic()
+        now = monotonic()
         try:
             found = os.stat(self._path)  # noqa: PTH116  # a hundred times a second
             state = (found.st_mtime_ns, found.st_size)
@@ -53,11 +53,11 @@ class LogFile:
 
     def seen(self) -> None:
         """A commit was seen: what comes with the same time comes very soon."""
-        self._doubt_until = min(self._doubt_until, time.monotonic() + SAME_TIME)
+        self._doubt_until = min(self._doubt_until, monotonic() + SAME_TIME)
 
     def doubt(self) -> None:
         """The look failed."""
-        self._doubt_until = time.monotonic() + DOUBT
+        self._doubt_until = monotonic() + DOUBT
 
 
 class LastSweep:
