@@ -23,17 +23,17 @@ INSERT INTO jobs (id, state, queue, task, version, priority, due, created, reaso
 VALUES (?, 'ready', 'default', 'bench.noop', '', 0, ?, ?, '', x'', ?)
 """
 CLAIM = """
-UPDATE jobs SET state = 'running', lease = lease + 1, attempt = attempt + 1, worker = 'bare', claim = ?1, claimed = ?2
+UPDATE jobs SET state = 'running', lease = lease + 1, attempt = attempt + 1, worker = 'bare', claim = ?, claimed = ?
 WHERE seq IN (
     SELECT seq FROM jobs INDEXED BY jobs_ready
     WHERE state = 'ready' AND queue = 'default' AND task = 'bench.noop' AND version = '' AND suspect = 0
-    ORDER BY priority DESC, due, id LIMIT ?3
+    ORDER BY priority DESC, due, id LIMIT ?
 )
 RETURNING seq, payload
 """
 COMPLETE = """
-UPDATE jobs SET state = 'completed', settled = lease, finished = ?1
-WHERE seq IN (SELECT value FROM json_each(?2))
+UPDATE jobs SET state = 'completed', settled = lease, finished = ?
+WHERE seq IN (SELECT value FROM json_each(?))
 """
 
 

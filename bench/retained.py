@@ -24,8 +24,8 @@ from mainspring.store.sqlite.rows import SqliteRows
 BATCH = 200
 LANE = Lane("default", "shop.tasks.send", "", 100_000)
 PAYLOAD = b'{"to":"somebody@example.com","number":12345,"text":"a payload of about a hundred bytes in all"}'
-COPY = "INSERT INTO jobs_done ({columns}) SELECT {columns} FROM jobs WHERE id = ?1 AND lease = ?2"
-DELETE = "DELETE FROM jobs WHERE id = ?1 AND lease = ?2"
+COPY = "INSERT INTO jobs_done ({columns}) SELECT {columns} FROM jobs WHERE id = ? AND lease = ?"
+DELETE = "DELETE FROM jobs WHERE id = ? AND lease = ?"
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class SqliteBelongings:
 
     def append_attempts(self, attempts: Sequence[AttemptRecord]) -> None:
         self._db.executemany(SQL["append_attempt"], [attempt_row(attempt) for attempt in attempts])
-        long = {(each.job, HISTORY_LIMIT) for each in attempts if each.lease > HISTORY_LIMIT}
+        long = {(each.job, each.job, HISTORY_LIMIT) for each in attempts if each.lease > HISTORY_LIMIT}
         if long:  # a lease counts each attempt, so a shorter history needs no look
             self._db.executemany(SQL["trim_attempts"], sorted(long))
 
@@ -73,7 +73,7 @@ class SqliteBelongings:
 
     def set_progress(self, progress: Sequence[tuple[str, bytes]]) -> None:
         if progress:
-            self._db.executemany(SQL["set_progress"], progress)
+            self._db.executemany(SQL["set_progress"], [(value, job) for job, value in progress])
 
     def progress(self, job: str) -> bytes | None:
         row = self._db.execute(SQL["progress"], (job,)).fetchone()

@@ -106,7 +106,7 @@ class SqliteJobs:
             if place is None:
                 return False
             started = None if each.ran is None else now - each.ran
-            rows.append((place, each.job, each.lease, each.reason, started, now, each.result))
+            rows.append((each.reason, started, now, each.result, place, each.job, each.lease))
         self._db.execute("SAVEPOINT plain")
         done = self._db.executemany(SQL["complete"], rows).rowcount == len(rows)
         if not done:
@@ -132,7 +132,7 @@ class SqliteJobs:
             self._many(name, removed)
         marked = [mark for job in gone for mark in marks_of(job)]
         self._many("unmark", marked)
-        self._many("forget_group", [(value,) for kind, value, _ in marked if kind == "waits_on"])
+        self._many("forget_group", [(value, value) for kind, value, _ in marked if kind == "waits_on"])
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         key = (lane.queue, lane.task, lane.version, suspect, limit)
@@ -163,7 +163,7 @@ class SqliteJobs:
         return self._select("dependants", as_json(ids), state) if ids else []
 
     def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
-        return self._select("prunable", state, before, limit, PARENT_FAILED)
+        return self._select("prunable", state, before, PARENT_FAILED, PARENT_FAILED, limit)
 
     def _claim(self, changes: Sequence[Change]) -> None:
         """Ready jobs become running, all in one statement: a claim gives all of them the same."""
@@ -179,7 +179,7 @@ class SqliteJobs:
                 lane = (job.queue, job.task, job.version)
                 self._claimed[job.id] = seq
                 self._lane_of[job.id] = self._lanes.setdefault(lane, lane)
-        self._db.execute(SQL["claim"], (first.worker, first.claim, first.claimed, as_json(places)))
+        self._db.execute(SQL["claim"], (first.worker, first.claim, first.claimed, first.claimed, as_json(places)))
 
     def _entered(self, job: JobRecord) -> None:
         self._tally[job.queue, job.task, job.version, job.state] += 1

@@ -111,9 +111,9 @@ def added_row(job: JobRecord) -> Row:
 def written_row(job: JobRecord) -> Row:
     """The parameters of the statement `write`."""
     return (
-        job.id, job.state, job.reason, job.due, job.expires, job.lease, job.settled, job.attempt, job.worker, job.claim,
+        job.state, job.reason, job.due, job.expires, job.lease, job.settled, job.attempt, job.worker, job.claim,
         job.claimed, job.started, job.begun, job.finished, job.cancel_requested, job.suspect, job.linked,
-        failure_text(job.error), _spent_text(job), job.result,
+        failure_text(job.error), _spent_text(job), job.result, job.id,
     )  # fmt: skip
 
 

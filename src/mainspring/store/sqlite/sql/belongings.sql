@@ -5,22 +5,22 @@ INSERT OR IGNORE INTO attempts (job, lease, attempt, ending, worker, claimed, st
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: trim_attempts
--- Keep the newest ?2 of a job.
+-- Keep the newest of a job: twice its id, then how many.
 DELETE FROM attempts
-WHERE job = ?1
-    AND lease <= (SELECT lease FROM attempts WHERE job = ?1 ORDER BY lease DESC LIMIT 1 OFFSET ?2);
+WHERE job = ?
+    AND lease <= (SELECT lease FROM attempts WHERE job = ? ORDER BY lease DESC LIMIT 1 OFFSET ?);
 
 -- name: attempts
-SELECT job, lease, attempt, ending, worker, claimed, started, ended, error FROM attempts WHERE job = ?1 ORDER BY lease;
+SELECT job, lease, attempt, ending, worker, claimed, started, ended, error FROM attempts WHERE job = ? ORDER BY lease;
 
 -- name: groups
-SELECT id, size, remaining, failed, on_failure FROM groups WHERE id IN (SELECT value FROM json_each(?1));
+SELECT id, size, remaining, failed, on_failure FROM groups WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: put_group
 INSERT OR REPLACE INTO groups (id, size, remaining, failed, on_failure) VALUES (?, ?, ?, ?, ?);
 
 -- name: key
-SELECT job, until FROM unique_keys WHERE key = ?1;
+SELECT job, until FROM unique_keys WHERE key = ?;
 
 -- name: take_key
 INSERT OR REPLACE INTO unique_keys (key, job, until) VALUES (?, ?, ?);
@@ -30,7 +30,7 @@ DELETE FROM unique_keys WHERE key = ? AND job = ?;
 
 -- name: set_progress
 -- Only for jobs that are there: a report may come later than the end of its job.
-INSERT OR REPLACE INTO progress (job, value) SELECT id, ?2 FROM jobs WHERE id = ?1;
+INSERT OR REPLACE INTO progress (job, value) SELECT id, ? FROM jobs WHERE id = ?;
 
 -- name: progress
-SELECT value FROM progress WHERE job = ?1;
+SELECT value FROM progress WHERE job = ?;

@@ -71,7 +71,7 @@ ORDER BY job_marks.job DESC LIMIT :scan;
 SELECT queue, task, version, state, number FROM tallies WHERE number <> 0 ORDER BY queue, task, version, state;
 
 -- name: number_in_state
-SELECT coalesce(sum(number), 0) FROM tallies WHERE state = ?1;
+SELECT coalesce(sum(number), 0) FROM tallies WHERE state = ?;
 
 -- name: lanes
 SELECT queue, task, version FROM tallies WHERE state = 'ready' AND number > 0 ORDER BY queue, task, version;
@@ -91,6 +91,6 @@ SELECT count(*) FROM (
 -- name: anything_ready
 -- Is there anything for one of these queues (a JSON list)? Asked when another process has written.
 SELECT EXISTS (
-    SELECT 1 FROM json_each(?1) AS wanted CROSS JOIN jobs INDEXED BY jobs_ready
+    SELECT 1 FROM json_each(?) AS wanted CROSS JOIN jobs INDEXED BY jobs_ready
     ON jobs.state = 'ready' AND jobs.queue = wanted.value
 );
