@@ -1,4 +1,4 @@
-"""The worker's sign of life: carries progress, brings cancel requests and pauses."""
+"""The worker's sign of life: carries progress and what has started, brings cancel requests and pauses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Beats:
         progress = self._register.progress()
         sent = self._liveness.now()
         try:
-            reply = await self._store.beat(Beat(self._worker.id, progress, self._stalled()))
+            reply = await self._store.beat(Beat(self._worker.id, progress, self._stalled(), self._register.started()))
         except BaseException:
             self._register.report_again(progress)
             raise

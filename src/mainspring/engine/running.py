@@ -9,6 +9,7 @@ from mainspring.engine.attempt import Ending, options_of, timeout_of
 from mainspring.engine.context import Context
 from mainspring.engine.limits import Lane
 from mainspring.engine.timers import Timers
+from mainspring.store.base import Started
 
 
 class Running:
@@ -97,6 +98,11 @@ class Register:
     def youngest(self) -> float | None:
         """When the one that began last among these began."""
         return max((running.since for running in self._running.values()), default=None)
+
+    def started(self) -> list[Started]:
+        """What is under way, and since when."""
+        now = self._loop.time()
+        return [Started(job, each.context.job.lease, now - each.since) for job, each in self._running.items()]
 
     def progress(self) -> list[tuple[str, bytes]]:
         """What attempts have reported since this was asked last."""

@@ -187,7 +187,15 @@ def rescued(job: JobRecord, now: float, *, suspect: bool, charged: bool) -> JobR
     if state in ("cancelled", "dead"):
         return _ended(job, state, now, job.reason if state == "cancelled" else _crash_reason(crashes))
     wait = min(RESCUE_BACKOFF * 2 ** max(job.rescues - 2, 0), RESCUE_BACKOFF_CAP) if state == "scheduled" else 0.0
-    return replace(job, state=state, reason=_reason_of(state, "", "rescue"), due=now + wait, worker=None, claimed=None)
+    return replace(
+        job,
+        state=state,
+        reason=_reason_of(state, "", "rescue"),
+        due=now + wait,
+        worker=None,
+        claimed=None,
+        started=None,
+    )
 
 
 def expired(job: JobRecord, now: float) -> JobRecord:

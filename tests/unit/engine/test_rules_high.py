@@ -22,9 +22,6 @@ from tests.unit.engine.workshop import Workshop, virtual, workshop
 LEASE = 30.0
 
 
-LEASE = 30.0
-
-
 def lane(task: str = "t") -> Lane:
     return Lane("default", task, "", 100)
 

@@ -179,6 +179,26 @@ async def test_progress_rides_on_the_beat() -> None:
 
 
 @virtual
+async def test_H8_what_has_started_rides_on_the_beat() -> None:
+    """Claimed is not yet started; the store knows the difference after a beat."""
+
+    async def work() -> None:
+        await asyncio.sleep(60)
+
+    async with workshop() as shop:
+        shop.task(work)
+        job = await shop.add()
+        async with shop.worker(lease_time=30.0):
+            await asyncio.sleep(25)
+            record = (await shop.store.get([job]))[0]
+            await shop.ended(job)
+        assert record is not None
+        assert record.started is not None
+        assert record.claimed is not None
+        assert abs(record.started - record.claimed) < 0.01
+
+
+@virtual
 async def test_a_job_gets_the_result_of_the_one_it_waited_on() -> None:
     async def first() -> int:
         return 20

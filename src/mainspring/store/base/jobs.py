@@ -63,12 +63,25 @@ class Worker(NamedTuple):
     lease_time: float = 30.0
 
 
+class Started(NamedTuple):
+    """A job that its worker has really started, and how long ago, in seconds."""
+
+    job: str
+    lease: int
+    ran: float
+
+
 class Beat(NamedTuple):
-    """A sign of life, with what there is to tell: `progress` by job id (JSON), whether the loop stands still."""
+    """A sign of life, with what there is to tell.
+
+    `progress` by job id (JSON); whether the loop stands still; the jobs that are `started` and have not ended, so that
+    people see what is claimed and what runs (telling it again changes nothing).
+    """
 
     worker: str
     progress: Sequence[tuple[str, bytes]] = ()
     stalled: bool = False
+    started: Sequence[Started] = ()
 
 
 class BeatReply(NamedTuple):

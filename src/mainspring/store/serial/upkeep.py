@@ -38,7 +38,19 @@ def beat(rows: Rows, now: float, sign: Beat) -> BeatReply:
     steady = row.steady_since if 0 <= now - row.beat <= gap else now
     rows.put_worker(row._replace(beat=now, steady_since=steady, stalled=sign.stalled))
     rows.set_progress(sign.progress)
+    _note_started(rows, now, sign)
     return BeatReply(now, True, tuple(rows.cancel_requests(sign.worker)), tuple(sorted(rows.paused())))
+
+
+def _note_started(rows: Rows, now: float, sign: Beat) -> None:
+    """The start is the first thing that was told of it; a lease that has gone has nothing to tell."""
+    jobs = rows.jobs([each.job for each in sign.started]) if sign.started else []
+    changes: list[Change] = []
+    for told, job in zip(sign.started, jobs, strict=True):
+        if job is not None and job.state == "running" and job.lease == told.lease and job.started is None:
+            changes.append((job, replace(job, started=now - told.ran)))
+    if changes:
+        rows.write(changes)
 
 
 def held(rows: Rows, worker: str) -> list[Held]:

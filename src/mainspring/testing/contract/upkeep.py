@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mainspring.model.states import TERMINAL, State
-from mainspring.store.base import Beat, BeatReply, Worker
+from mainspring.store.base import Beat, BeatReply, Started, Worker
 from mainspring.testing.contract.harness import StoreHarness
 from mainspring.testing.contract.states import HOUR, Driver, lane
 
@@ -39,6 +39,21 @@ class UpkeepContract:
         assert (await harness.store.beat(Beat("w1"))).paused == ("b",)
 
     # --- leaving
+
+    async def test_H8_a_beat_tells_what_has_started(self, harness: StoreHarness) -> None:
+        """Seen on the job and, when its worker dies, in the history of the attempt."""
+        d = Driver(harness)
+        job, other = await d.start(await d.add()), await d.start(await d.add())
+        began = d.clock.now()
+        d.clock.advance(5)
+        told = [Started(job.id, job.lease, 5.0), Started(other.id, other.lease + 1, 5.0), Started(d.new().id, 1, 5.0)]
+        await harness.store.beat(Beat("w1", started=told))
+        assert [(await d.job(each.id)).started for each in (job, other)] == [began, None]
+        d.clock.advance(5)
+        await harness.store.beat(Beat("w1", started=[Started(job.id, job.lease, 9.0)]))
+        assert (await d.job(job.id)).started == began
+        await d.kill("w1")
+        assert [each.started for each in await harness.store.attempts(job.id)] == [began]
 
     async def test_M14_leaving_hands_everything_back(self, harness: StoreHarness) -> None:
         """RST-023."""
