@@ -19,8 +19,11 @@ JITTER: Final = 0.005
 LEAST: Final = 0.0001
 """Seconds that are added to every sleep: a timer may ring a little before its time, and nothing would be due yet."""
 
-LOCKS_WATCHED: Final = 0.2
-"""Seconds between looks at other workers where the store knows at once that one has died."""
+LOCKS_WATCHED: Final = 0.1
+"""Seconds between looks at workers that hold jobs, where the store knows at once that one has died (RULES C9)."""
+
+LOCKS_GLANCED: Final = 0.2
+"""The same while no other worker held a job at the last look."""
 
 PRUNE_LIMIT: Final = 1000
 
@@ -44,7 +47,8 @@ class Sweeps:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._worker = worker
-        self._longest = min(poll, LOCKS_WATCHED) if features.wake == "poll" else poll
+        self._poll = poll
+        self._locks = features.wake == "poll"
         self._random = random
         self._on_ready = on_ready
         self._wake = asyncio.Event()
@@ -73,7 +77,12 @@ class Sweeps:
             if swept.next_due is not None:
                 due_in = max(swept.next_due - swept.now, 0.0) + LEAST + self._random() * JITTER
                 self._next = min(self._next, now + due_in)
-            await self._sleep(now + self._longest)
+            await self._sleep(now + self._longest(watch=swept.watch))
+
+    def _longest(self, *, watch: bool) -> float:
+        if not self._locks:
+            return self._poll
+        return min(self._poll, LOCKS_WATCHED if watch else LOCKS_GLANCED)
 
     async def _sleep(self, longest: float) -> None:
         """Until `_next`, which may come nearer meanwhile, or the longest time that is allowed."""

@@ -104,7 +104,10 @@ class Held(NamedTuple):
 
 
 class Swept(NamedTuple):
-    """What one bounded sweep did, and when there will be more to do (`next_due`, None when nothing is scheduled)."""
+    """What one bounded sweep did, and when there will be more to do (`next_due`, None when nothing is scheduled).
+
+    `watch`: other workers hold jobs, so where their death can be seen at once, somebody should look often.
+    """
 
     now: float
     next_due: float | None
@@ -113,6 +116,7 @@ class Swept(NamedTuple):
     expired: int = 0
     rescued: int = 0
     more: bool = False
+    watch: bool = False
 
 
 CancelAnswer = Literal["cancelled", "requested", "ended", "unknown"]
@@ -207,7 +211,8 @@ class Upkeep(Protocol):
     async def prune(self, retention: dict[str, float], limit: int = 1000) -> int:
         """Remove ended jobs older than `retention` seconds of their state, at most `limit`; returns how many.
 
-        Jobs whose root has not ended are spared. States that are not named are kept.
+        Jobs whose root has not ended are spared; a flow that failed is kept as long as the job that failed, since its
+        replay needs the others. States that are not named are kept.
         """
         ...
 

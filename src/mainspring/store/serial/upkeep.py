@@ -94,14 +94,14 @@ def sweep(rows: Rows, now: float, ids: IdSource, worker: str, limit: int, lapsed
     apply(rows, now, ids, [(job, expired(job, now)) for job in gone])
     saved = 0 if lapsed is None else _rescue_lapsed(rows, now, ids, worker, lapsed)
     more = len(due) == limit or len(late) == limit
-    return Swept(now, rows.next_due(), len(due), 0, len(gone), saved, more)
+    return Swept(now, rows.next_due(), len(due), 0, len(gone), saved, more, _others_run(rows, worker))
 
 
-def nothing_to_sweep(rows: Rows, now: float) -> Swept | None:
+def nothing_to_sweep(rows: Rows, now: float, worker: str) -> Swept | None:
     """The answer of a sweep that has nothing to do but for lapsed workers, by reads alone; None: there is something."""
     if rows.due(now, 1) or rows.late(now, 1) or rows.running(None, 1):
         return None
-    return Swept(now, rows.next_due(), 0, 0, 0, 0, False)
+    return Swept(now, rows.next_due(), watch=_others_run(rows, worker))
 
 
 def lapsed_workers(rows: Rows, sweeper: str, lapsed: Lapsed | None) -> list[str]:
@@ -121,6 +121,10 @@ def prune(rows: Rows, now: float, retention: dict[str, float], limit: int) -> in
         if removed >= limit:
             break
     return removed
+
+
+def _others_run(rows: Rows, sweeper: str) -> bool:
+    return any(running and row.worker.id != sweeper for row, running in rows.workers())
 
 
 def _rescue_lapsed(rows: Rows, now: float, ids: IdSource, sweeper: str, lapsed: Lapsed) -> int:

@@ -141,7 +141,7 @@ class SqliteStore(SerialStore):
         def look(rows: Rows) -> Swept | None:
             now = self._clock.now()
             gone[:] = upkeep.lapsed_workers(rows, worker, self._lapsed(rows, worker, now))
-            nothing = None if gone else upkeep.nothing_to_sweep(rows, now)
+            nothing = None if gone else upkeep.nothing_to_sweep(rows, now, worker)
             opened.last_sweep.keep(nothing, [row.worker.id for row, _ in rows.workers()])
             return nothing
 

@@ -83,7 +83,6 @@ class Writer:
         self._db = connection
         self._path = path
         self._turn = turn
-        self._reads = reads
         self._begin = "BEGIN" if reads else "BEGIN IMMEDIATE"
         self._busy_limit = busy_limit
         self._committed = committed

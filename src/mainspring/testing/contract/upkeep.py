@@ -113,6 +113,17 @@ class UpkeepContract:
         assert (await d.sweep()).expired == 0
         assert await d.job(job.id) == job
 
+    async def test_C9_a_sweep_says_whether_others_hold_jobs(self, harness: StoreHarness) -> None:
+        d = Driver(harness)
+        await d.join("w2")
+        assert not (await harness.store.sweep("w2")).watch
+        job = await d.start(await d.add())
+        assert job.worker == "w1"
+        assert (await harness.store.sweep("w2")).watch
+        assert not (await harness.store.sweep("w1")).watch
+        await d.settle(job, "complete")
+        assert not (await harness.store.sweep("w2")).watch
+
     async def test_a_sweep_is_bounded_and_says_that_there_is_more(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         await harness.store.add([d.new("t", delay=10) for _ in range(7)])
