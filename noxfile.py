@@ -28,7 +28,9 @@ def tests(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The suite with the lowest versions that pyproject.toml allows."""
     install_pinned(session)
-    session.run_install("uv", "pip", "install", "-q", "--upgrade", "--resolution", "lowest-direct", "-e", ".[cli]")
+    session.run_install(
+        "uv", "pip", "install", "-q", "--upgrade", "--resolution", "lowest-direct", "-e", ".[cli,postgres]"
+    )
     session.run("python", *SUITE, *session.posargs)
 
 

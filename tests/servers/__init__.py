@@ -1,0 +1,1 @@
+"""Real servers for tests and benchmarks: PostgreSQL, pgbouncer, and a TCP proxy that misbehaves on demand."""
