@@ -25,7 +25,8 @@ ERROR_LIMIT: Final = 16 * 1024
 """Characters of an error text that are kept: its beginning and its end."""
 
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LONG: Final = 19
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % _LONG)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -40,13 +41,13 @@ def encode(value: object, *, what: str = "value", limit: int = DEFAULT_LIMIT) ->
     b'{"to":"a@example.com"}'
     """
     try:
-        data = msgspec.json.encode(value, enc_hook=_dumped)
+        data = _to_json(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodingError(f"{what} cannot be stored as JSON: {error}") from error
     if b"\\u0000" in data and _ESCAPED_NUL.search(data):
         raise EncodingError(f"{what} holds a NUL character, which not every store can keep; remove it")
     # Only bytes that look suspicious pay for a walk through the value.
-    if b"null" in data or _LONG_NUMBER.search(data):
+    if b"null" in data or (len(data) >= _LONG and _LONG_NUMBER.search(data)):
         _check_numbers(msgspec.to_builtins(value, enc_hook=_dumped), what)
     if len(data) > limit:
         raise PayloadTooLarge(
@@ -98,6 +99,9 @@ def _dumped(value: object) -> object:
     if not callable(dump) or isinstance(value, type):
         raise TypeError(f"a {type(value).__name__} is none of the types that can be")
     return dump(mode="json")
+
+
+_to_json: Final = msgspec.json.Encoder(enc_hook=_dumped).encode
 
 
 def _check_numbers(value: object, what: str) -> None:

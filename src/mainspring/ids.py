@@ -47,7 +47,7 @@ class UuidSource:
             self._last = tick
         high = (tick // _STEPS_PER_MS) << 16 | _VERSION | (tick % _STEPS_PER_MS)
         low = _VARIANT | (int.from_bytes(self._entropy(8), "big") & _RANDOM_MASK)
-        text = f"{high:016x}{low:016x}"
+        text = (high << 64 | low).to_bytes(16, "big").hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

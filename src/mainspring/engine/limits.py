@@ -69,10 +69,17 @@ class Wish(NamedTuple):
 
     def may_leave(self, jobs: Sequence[JobRecord]) -> bool:
         """Whether a store that gave these jobs may have more of what was asked for: a limit was reached."""
-        if len(jobs) >= self.limit or any(job.suspect for job in jobs):
+        if len(jobs) >= self.limit:
             return True
+        for job in jobs:
+            if job.suspect:
+                return True
+        # Asked before what was claimed starts, and almost always answered here.
+        small = [lane for lane in self.lanes if lane.cap <= len(jobs)]
+        if not small:
+            return False
         given = Counter((job.queue, job.task, job.version) for job in jobs)
-        return any(given[lane[:3]] >= lane.cap for lane in self.lanes)
+        return any(given[lane[:3]] >= lane.cap for lane in small)
 
 
 class Limits:
@@ -87,6 +94,8 @@ class Limits:
         self._served: tuple[str, ...] = ()
         self._held_to = any(plan.held_to is not None for plan in self._plans.values())
         self._turn = 0
+        self._asked: tuple[int, list[int]] | None = None
+        self._wish: Wish | None = None
         self.claim_time = 0.0
         for task in registry:
             self.learn(task.queue, task.name, task.version)
@@ -132,21 +141,35 @@ class Limits:
         free = self._concurrency - busy
         most = 0 if free <= 0 and still > SLOW else self._prefetch
         ahead = [lane.ahead(self.claim_time, most) for lane in self._lanes.values()]
-        window = free + max(ahead, default=0)
+        window = free + max(ahead) if ahead else free
         room = window - buffered
         # A small claim costs as much as a large one; while there is enough to do, it waits until it is worth it.
         if room <= 0 or (buffered > 0 and room * 2 < window):
             return None
+        # A worker with nothing to do asks for the same again and again.
+        plain = not buffered and not self._held_to
+        if plain and self._asked == (free, ahead):
+            return self._wish
         caps: list[LaneCap] = []
         limited = False
         held: Mapping[Lane, int] = Counter(waiting) if buffered else _NONE_HELD
         shares = self._shares(held) if self._held_to else {}
         for (key, lane), more in zip(self._lanes.items(), ahead, strict=True):
-            cap = min(free + more - held[lane], room, shares.get(key, room))
-            limited = limited or cap < room
+            cap = free + more
+            if buffered:
+                cap -= held[lane]
+            if shares:
+                cap = min(cap, shares.get(key, room))
+            if cap >= room:
+                cap = room
+            else:
+                limited = True
             if cap > 0:
                 caps.append(LaneCap(*key, cap))
-        return Wish(caps, room, limited) if caps else None
+        wish = Wish(caps, room, limited) if caps else None
+        if plain:
+            self._asked, self._wish = (free, ahead), wish
+        return wish
 
     def _shares(self, held: Mapping[Lane, int]) -> dict[tuple[str, str, str], int]:
         """What the lanes of tasks with a limit of their own may take; lanes of one task share it, in turns."""

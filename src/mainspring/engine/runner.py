@@ -94,7 +94,7 @@ class Runners:
             runner.add_done_callback(self._gone)
 
     async def _run(self) -> None:
-        me = asyncio.current_task()
+        me = asyncio.current_task(self._loop)
         assert me is not None
         tell = self._hub.wanted(JobStarted)
         begin, completed, settle = self._attempts.begin, self._attempts.completed, self._settler.settle

@@ -188,3 +188,22 @@ async def stubborn() -> None:
         await asyncio.sleep(1e6)
     except asyncio.CancelledError:
         await asyncio.sleep(1e6)
+
+
+def test_the_same_room_is_asked_for_in_the_same_words_until_something_changes() -> None:
+    limits = limits_of(t=None)
+    wish = limits.wish(0, [])
+    assert wish is not None
+    assert limits.wish(0, []) is wish
+    fewer = limits.wish(3, [])
+    assert fewer is not None
+    assert fewer.limit == wish.limit - 3
+    limits.learn("other", "t")
+    more = limits.wish(0, [])
+    assert more is not None
+    assert [lane.queue for lane in more.lanes] == ["default", "other"]
+    limits.claimed(0.01)
+    limits.lane("other", "t", "").ran(0.000001)
+    ahead = limits.wish(0, [])
+    assert ahead is not None
+    assert ahead.limit > wish.limit

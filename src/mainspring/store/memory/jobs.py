@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -13,6 +14,9 @@ from mainspring.store.base import Lane
 from mainspring.store.memory.belongings import MemoryBelongings
 from mainspring.store.memory.heaps import Heap
 from mainspring.store.serial.rows import PARENT_FAILED
+
+EMPTY_LIMIT: Final = 100
+"""Lanes with nothing ready in them that are kept for their next job."""
 
 LaneKey = tuple[str, str, str, bool]
 Ready = tuple[int, float, str]
@@ -30,7 +34,7 @@ class MemoryJobs(MemoryBelongings):
         self._waiting: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._members: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._ended: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._counts: Counter[tuple[str, str, str, str]] = Counter()
+        self._counts: defaultdict[tuple[str, str, str, str], int] = defaultdict(int)
 
     def jobs(self, ids: Sequence[str]) -> list[JobRecord | None]:
         return [self._jobs.get(each) for each in ids]
@@ -52,7 +56,7 @@ class MemoryJobs(MemoryBelongings):
             self._count_off(before)
             if before.state == "running" and before.worker is not None:
                 self._running[before.worker].pop(before.id, None)
-            elif before.terminal:
+            elif before.state in TERMINAL:
                 self._ended[before.state].pop(before.id, None)
             self._enter(after)
 
@@ -84,9 +88,12 @@ class MemoryJobs(MemoryBelongings):
         return [] if heap is None else [self._jobs[entry[2]] for entry in heap.take(limit)]
 
     def lanes(self) -> list[Lane]:
-        for key in [key for key, heap in self._ready.items() if heap.first() is None]:
-            del self._ready[key]
-        return [Lane(*key, 1) for key in sorted({key[:3] for key in self._ready})]
+        empty = {key for key, heap in self._ready.items() if heap.first() is None}
+        found = [Lane(*key, 1) for key in sorted({key[:3] for key in self._ready.keys() - empty})]
+        if len(empty) > EMPTY_LIMIT:
+            for key in empty:
+                del self._ready[key]
+        return found
 
     def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
         return [job for job in self.running(worker, len(self._jobs)) if job.claim == number]

@@ -12,15 +12,39 @@ from mainspring.model.moves import added, cancelled
 from mainspring.model.record import Group, JobRecord, NewGroup, NewJob
 from mainspring.store.base import Added
 from mainspring.store.serial.finish import Outlook, apply, outlook
-from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Rows
+from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Unit
 
 
-def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+def add(rows: Unit, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
     """See `Jobs.add`. Raises JobNotFound, with nothing added, when a job waits on something that does not exist.
 
     A job that is left out because its key is taken: a new group counts it as ended, and what would wait on it waits on
     the holder of the key. Members come before what waits on their group.
     """
+    if groups or not _all_plain(jobs):
+        return _add_tied(rows, now, ids, jobs, groups)
+    there = rows.jobs([new.id for new in jobs])
+    records: dict[str, JobRecord] = {}
+    answers: list[Added] = []
+    for new, known in zip(jobs, there, strict=True):
+        fresh = known is None and new.id not in records
+        if fresh:
+            records[new.id] = added(new, now)
+        answers.append(Added(new.id, fresh))
+    rows.insert(list(records.values()))
+    return answers
+
+
+def _all_plain(jobs: Sequence[NewJob]) -> bool:
+    """Whether none of these has to do with any other job, as most have not."""
+    for new in jobs:  # noqa: SIM110  # a generator costs a call for each
+        if new.unique is not None or new.waits_on is not None or new.group is not None:
+            return False
+    return True
+
+
+def _add_tied(rows: Unit, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: Sequence[NewGroup]) -> list[Added]:
+    """The same for jobs with keys, groups, and others that they wait on."""
     there = {job.id for job in rows.jobs([new.id for new in jobs]) if job is not None}
     check_parents(rows, [new for new in jobs if new.id not in there], groups)
     counting = _add_groups(rows, groups)
@@ -58,7 +82,7 @@ def add(rows: Rows, now: float, ids: IdSource, jobs: Sequence[NewJob], groups: S
     return answers
 
 
-def check_parents(rows: Rows, jobs: Sequence[NewJob], groups: Sequence[NewGroup]) -> None:
+def check_parents(rows: Unit, jobs: Sequence[NewJob], groups: Sequence[NewGroup]) -> None:
     """Raise JobNotFound before anything is written when a job waits on what is neither stored nor in this batch."""
     if not any(new.waits_on for new in jobs):
         return
@@ -72,7 +96,7 @@ def check_parents(rows: Rows, jobs: Sequence[NewJob], groups: Sequence[NewGroup]
         known.add(new.id)
 
 
-def _add_groups(rows: Rows, groups: Sequence[NewGroup]) -> dict[str | None, NewGroup]:
+def _add_groups(rows: Unit, groups: Sequence[NewGroup]) -> dict[str | None, NewGroup]:
     """Store those that are not there yet, and return them."""
     known = rows.groups([group.id for group in groups]) if groups else []
     fresh = [group for group, there in zip(groups, known, strict=True) if there is None]
@@ -81,13 +105,13 @@ def _add_groups(rows: Rows, groups: Sequence[NewGroup]) -> dict[str | None, NewG
     return {group.id: group for group in fresh}
 
 
-def _count_out(rows: Rows, group_id: str | None) -> None:
+def _count_out(rows: Unit, group_id: str | None) -> None:
     group = None if group_id is None else rows.groups([group_id])[0]
     if group is not None:
         rows.put_group(replace(group, remaining=group.remaining - 1))
 
 
-def _holder(rows: Rows, records: dict[str, JobRecord], key: str, now: float) -> str | None:
+def _holder(rows: Unit, records: dict[str, JobRecord], key: str, now: float) -> str | None:
     """The job that holds this key, if it still does."""
     holder = rows.key(key)
     if holder is None or holder.job in records:
@@ -98,7 +122,7 @@ def _holder(rows: Rows, records: dict[str, JobRecord], key: str, now: float) -> 
     return None if job is None or job.terminal else job.id
 
 
-def _look(rows: Rows, records: dict[str, JobRecord], waits_on: str) -> Outlook:
+def _look(rows: Unit, records: dict[str, JobRecord], waits_on: str) -> Outlook:
     """How it stands with what a new job waits on, which may have been added in the same batch."""
     if waits_on in records:
         records[waits_on] = _linked(records[waits_on])
@@ -110,6 +134,6 @@ def _linked(record: JobRecord) -> JobRecord:
     return record if record.linked else replace(record, linked=True)
 
 
-def _insert(rows: Rows, records: dict[str, JobRecord]) -> None:
+def _insert(rows: Unit, records: dict[str, JobRecord]) -> None:
     rows.insert(list(records.values()))
     rows.link({job.waits_on for job in records.values() if job.waits_on and job.waits_on not in records})

@@ -28,13 +28,14 @@ def claim(rows: Rows, now: float, ids: IdSource, request: Claim) -> list[JobReco
         changes = _take(rows, now, request, caps, request.limit - len(taken), suspects=not taken)
         if not changes:
             break
-        apply(rows, now, ids, changes)
         running = [after for _, after in changes if after.state == "running"]
         taken += running
         if len(running) == len(changes):
-            break  # nothing had expired on the way, so the lanes have no more to give
+            rows.write(changes)
+            break  # nothing had expired on the way, so nothing follows, and the lanes have no more to give
+        apply(rows, now, ids, changes)
         ended += len(changes) - len(running)
-    return sorted(taken, key=claim_order)
+    return sorted(taken, key=claim_order) if ended else taken
 
 
 def claim_order(job: JobRecord) -> tuple[int, float, str]:
@@ -44,15 +45,18 @@ def claim_order(job: JobRecord) -> tuple[int, float, str]:
 
 def _take(rows: Rows, now: float, request: Claim, caps: list[int], limit: int, *, suspects: bool) -> list[Change]:
     paused = rows.paused()
-    heads: list[tuple[tuple[int, float, str], int, JobRecord]] = []
+    heads: list[tuple[int, JobRecord]] = []
+    sources = 0
     for index, lane in enumerate(request.lanes):
         if lane.queue in paused or caps[index] <= 0:
             continue
-        found = rows.heads(lane, False, min(caps[index], limit))
-        if suspects and request.suspects > 0:
-            found = found + rows.heads(lane, True, 1)
-        heads += [(claim_order(job), index, job) for job in found]
-    heads.sort(key=lambda head: head[0])
+        for suspect in (False, True) if suspects and request.suspects > 0 else (False,):
+            found = rows.heads(lane, suspect, 1 if suspect else min(caps[index], limit))
+            if found:
+                heads += [(index, job) for job in found]
+                sources += 1
+    if sources > 1:
+        heads.sort(key=lambda head: claim_order(head[1]))
     return _choose(rows, now, request, caps, limit, heads)
 
 
@@ -62,12 +66,12 @@ def _choose(
     request: Claim,
     caps: list[int],
     limit: int,
-    heads: list[tuple[tuple[int, float, str], int, JobRecord]],
+    heads: list[tuple[int, JobRecord]],
 ) -> list[Change]:
     """The first of the lanes' heads, no lane over its cap, at most one suspect for a worker that has none."""
     may_suspect: bool | None = None
     changes: list[Change] = []
-    for _, index, job in heads:
+    for index, job in heads:
         if len(changes) == limit:
             break
         if caps[index] <= 0:

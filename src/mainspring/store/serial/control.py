@@ -11,10 +11,10 @@ from mainspring.model.moves import cancelled, last_attempt, replayed, reschedule
 from mainspring.model.record import Group, JobRecord
 from mainspring.store.base import CancelAnswer, ChangeAnswer, ReplayAnswer
 from mainspring.store.serial.finish import apply, outlook
-from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Rows
+from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Unit
 
 
-def cancel(rows: Rows, now: float, ids: IdSource, targets: Sequence[str], reason: str) -> list[CancelAnswer]:
+def cancel(rows: Unit, now: float, ids: IdSource, targets: Sequence[str], reason: str) -> list[CancelAnswer]:
     """See `Jobs.cancel`."""
     answers: list[CancelAnswer] = []
     for target in targets:
@@ -31,13 +31,13 @@ def cancel(rows: Rows, now: float, ids: IdSource, targets: Sequence[str], reason
 
 
 def replay(
-    rows: Rows, now: float, ids: IdSource, targets: Sequence[str], *, force: bool, fresh: bool
+    rows: Unit, now: float, ids: IdSource, targets: Sequence[str], *, force: bool, fresh: bool
 ) -> list[ReplayAnswer]:
     """See `Jobs.replay`."""
     return [_replay(rows, now, ids, target, force=force, fresh=fresh) for target in targets]
 
 
-def reschedule(rows: Rows, now: float, ids: IdSource, targets: Sequence[str], due: float) -> list[ChangeAnswer]:
+def reschedule(rows: Unit, now: float, ids: IdSource, targets: Sequence[str], due: float) -> list[ChangeAnswer]:
     """See `Jobs.reschedule`."""
     answers: list[ChangeAnswer] = []
     for target in targets:
@@ -53,21 +53,21 @@ def reschedule(rows: Rows, now: float, ids: IdSource, targets: Sequence[str], du
     return answers
 
 
-def delete(rows: Rows, targets: Sequence[str]) -> list[ChangeAnswer]:
+def delete(rows: Unit, targets: Sequence[str]) -> list[ChangeAnswer]:
     """See `Jobs.delete`."""
     jobs = rows.jobs(targets)
     remove(rows, [job for job in jobs if job is not None and job.terminal])
     return ["unknown" if job is None else "changed" if job.terminal else "refused" for job in jobs]
 
 
-def remove(rows: Rows, jobs: Sequence[JobRecord]) -> None:
+def remove(rows: Unit, jobs: Sequence[JobRecord]) -> None:
     """Delete ended jobs with all that belongs to them, their unique keys included."""
     if jobs:
         rows.free_keys([(job.unique, job.id) for job in jobs if job.unique is not None])
         rows.remove([job.id for job in jobs])
 
 
-def _replay(rows: Rows, now: float, ids: IdSource, target: str, *, force: bool, fresh: bool) -> ReplayAnswer:
+def _replay(rows: Unit, now: float, ids: IdSource, target: str, *, force: bool, fresh: bool) -> ReplayAnswer:
     job = rows.jobs([target])[0]
     if job is None:
         return "unknown"
@@ -83,7 +83,7 @@ def _replay(rows: Rows, now: float, ids: IdSource, target: str, *, force: bool, 
     return "replayed"
 
 
-def _retake_key(rows: Rows, now: float, job: JobRecord) -> bool:
+def _retake_key(rows: Unit, now: float, job: JobRecord) -> bool:
     """Take the job's unique key back; False when another job holds it by now."""
     if job.unique is None:
         return True
@@ -94,14 +94,14 @@ def _retake_key(rows: Rows, now: float, job: JobRecord) -> bool:
     return True
 
 
-def _still_held(rows: Rows, now: float, holder: KeyHolder) -> bool:
+def _still_held(rows: Unit, now: float, holder: KeyHolder) -> bool:
     if holder.until is None or holder.until > now:
         return True
     job = rows.jobs([holder.job])[0]
     return job is not None and not job.terminal
 
 
-def _count_again(rows: Rows, now: float, ids: IdSource, replayed_job: JobRecord) -> None:
+def _count_again(rows: Unit, now: float, ids: IdSource, replayed_job: JobRecord) -> None:
     """The group of a replayed job counts it again, and what was cancelled because of it waits again, and so on."""
     pending = [replayed_job]
     while pending:
@@ -112,7 +112,7 @@ def _count_again(rows: Rows, now: float, ids: IdSource, replayed_job: JobRecord)
                 pending.append(dependant)
 
 
-def _revivable(rows: Rows, job: JobRecord) -> list[str]:
+def _revivable(rows: Unit, job: JobRecord) -> list[str]:
     """The job and its group, as far as those that wait on them may hope again; `job` is as it was when it had ended."""
     ids = [job.id] if job.state != "completed" else []
     group = None if job.group is None else rows.groups([job.group])[0]

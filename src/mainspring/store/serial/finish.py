@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from mainspring.ids import IdSource
 from mainspring.model.moves import FOR_JOB, added, cancelled, woken
 from mainspring.model.record import AttemptRecord, Group, Hook, JobRecord, NewJob
-from mainspring.store.serial.rows import PARENT_FAILED, Rows
+from mainspring.store.serial.rows import PARENT_FAILED, Unit
 
 Change = tuple[JobRecord, JobRecord]
 Outlook = Literal["open", "held", "failed"]
 
 
 def apply(
-    rows: Rows, now: float, ids: IdSource, changes: Sequence[Change], attempts: Sequence[AttemptRecord] = ()
+    rows: Unit, now: float, ids: IdSource, changes: Sequence[Change], attempts: Sequence[AttemptRecord] = ()
 ) -> None:
     """Write these changes and everything that the ends among them bring about."""
     if attempts:
@@ -34,7 +34,7 @@ def apply(
         pending = _consequences(rows, now, ids, ended) if ended else []
 
 
-def outlook(rows: Rows, waits_on: str) -> Outlook | None:
+def outlook(rows: Unit, waits_on: str) -> Outlook | None:
     """How it stands with the job or group of this id: has it let go, does it hold, has it failed? None: unknown."""
     job = rows.jobs([waits_on])[0]
     if job is not None:
@@ -50,7 +50,7 @@ def group_outlook(group: Group) -> Outlook:
     return "held" if group.remaining > 0 else "open"
 
 
-def _consequences(rows: Rows, now: float, ids: IdSource, ended: Sequence[JobRecord]) -> list[Change]:
+def _consequences(rows: Unit, now: float, ids: IdSource, ended: Sequence[JobRecord]) -> list[Change]:
     """What the end of these jobs does to others; the changes are the caller's to write."""
     _free_keys(rows, now, ended)
     _add_hooks(rows, now, ids, ended)
@@ -68,12 +68,12 @@ def _consequences(rows: Rows, now: float, ids: IdSource, ended: Sequence[JobReco
     return changes
 
 
-def _waiting_on(rows: Rows, ids: Sequence[str]) -> list[JobRecord]:
+def _waiting_on(rows: Unit, ids: Sequence[str]) -> list[JobRecord]:
     """Those that wait for these ends; not those that were let go long ago and wait for a signal by now."""
     return [job for job in rows.dependants(ids, "waiting") if job.reason == FOR_JOB]
 
 
-def _free_keys(rows: Rows, now: float, ended: Sequence[JobRecord]) -> None:
+def _free_keys(rows: Unit, now: float, ended: Sequence[JobRecord]) -> None:
     free = [
         (job.unique, job.id)
         for job in ended
@@ -83,7 +83,7 @@ def _free_keys(rows: Rows, now: float, ended: Sequence[JobRecord]) -> None:
         rows.free_keys(free)
 
 
-def _add_hooks(rows: Rows, now: float, ids: IdSource, ended: Sequence[JobRecord]) -> None:
+def _add_hooks(rows: Unit, now: float, ids: IdSource, ended: Sequence[JobRecord]) -> None:
     hooked = [added(_hook_job(job, hook, ids()), now) for job in ended for hook in job.hooks if hook.on == job.state]
     if hooked:
         rows.insert(hooked)
@@ -105,7 +105,7 @@ def _hook_job(job: JobRecord, hook: Hook, identifier: str) -> NewJob:
     )
 
 
-def _count_down(rows: Rows, ended: Sequence[JobRecord]) -> list[Group]:
+def _count_down(rows: Unit, ended: Sequence[JobRecord]) -> list[Group]:
     """Groups after these ends, by the sum of the batch: siblings that end together are each counted (RULES C11)."""
     ends: dict[str, tuple[int, int]] = {}
     for job in ended:

@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
 from mainspring.errors import Unsupported
-from mainspring.store.base import Features, Fire, FireAnswer, ScheduleRecord, Step, StepAnswer
+from mainspring.model.record import NewGroup, NewJob
+from mainspring.store.base import Added, Features, Fire, FireAnswer, ScheduleRecord, Step, StepAnswer, Transaction
 
 
 class LaterParts(ABC):
@@ -52,6 +53,21 @@ class LaterParts(ABC):
 
     async def signal(self, job: str, name: str, value: bytes) -> bool:
         raise self._unsupported("signals")
+
+    async def transaction(self, worker: str, job: str) -> Transaction:
+        raise self._no_transactions()
+
+    async def add_within(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+        raise self._no_transactions()
+
+    def add_within_sync(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+        raise self._no_transactions()
+
+    def _no_transactions(self) -> Unsupported:
+        return Unsupported(
+            f"the {self.features.name} store takes part in no transaction: keep the jobs in the database that it is in,"
+            " a SQLite file or PostgreSQL"
+        )
 
     def _unsupported(self, what: str) -> Unsupported:
         return Unsupported(f"the {self.features.name} store of this version has no {what}; see its Features")

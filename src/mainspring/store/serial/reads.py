@@ -48,10 +48,16 @@ class ReadVerbs(Backend):
         found = await self._read(lambda rows: rows.workers())
         return [WorkerSeen(row.worker, row.joined, row.beat, row.stalled, running) for row, running in found]
 
+    def lifeline(self) -> None:
+        """None: no store with one writer goes by beats alone where several processes use it (RULES C8, C9)."""
+
     async def now(self) -> float:
         return self._clock.now()
 
     async def migrate(self) -> list[str]:
+        return []
+
+    async def pending(self) -> list[str]:
         return []
 
     async def pause(self, queue: str) -> None:

@@ -2,7 +2,7 @@
 
 Memory and SQLite run each verb alone, so the verbs are written once, as plain functions over these rows (`add`,
 `claim`, `settle`, …). Everything one call does through `Rows` is one atomic step: the backend commits it whole, or not
-at all. Nothing here decides anything.
+at all. Nothing here decides anything. A store that locks what a verb touches gives a `Unit` (decision 0007).
 """
 
 from __future__ import annotations
@@ -57,28 +57,12 @@ class JobRows(Protocol):
         """Delete jobs with their attempts, steps, signals and progress."""
         ...
 
-    def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
-        """The first ready jobs of a lane by (priority descending, due, id); suspects only, or none."""
-        ...
-
-    def lanes(self) -> list[Lane]:
-        """The lanes that have ready jobs, each with cap 1."""
-        ...
-
-    def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
-        """The running jobs that this claim of this worker was given."""
-        ...
-
     def running(self, worker: str | None, limit: int) -> list[JobRecord]:
         """The running jobs of a worker; with None, those whose worker has no row."""
         ...
 
     def due(self, now: float, limit: int) -> list[JobRecord]:
         """Scheduled jobs whose time has come, earliest first."""
-        ...
-
-    def next_due(self) -> float | None:
-        """The earliest of: the time of a scheduled job, the `expires` of a job that has not started."""
         ...
 
     def late(self, now: float, limit: int) -> list[JobRecord]:
@@ -89,24 +73,12 @@ class JobRows(Protocol):
         """Jobs in this state that wait on one of these jobs or groups."""
         ...
 
-    def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
-        """Jobs that ended in this state before that time, oldest first, as far as their flow needs them no more.
-
-        Kept are: those whose root has not ended; those that were cancelled because what they waited on failed
-        (`PARENT_FAILED`), as long as that is there; and those that completed, whose root was cancelled so.
-        """
-        ...
-
 
 class BelongingRows(Protocol):
-    """What belongs to jobs: history, groups, unique keys, progress."""
+    """What belongs to jobs: history, groups, unique keys."""
 
     def append_attempts(self, attempts: Sequence[AttemptRecord]) -> None:
         """History, keyed (job, lease); the newest 100 of a job are kept. One that is there is not changed."""
-        ...
-
-    def attempts(self, job: str) -> list[AttemptRecord]:
-        """The history of a job, by lease."""
         ...
 
     def groups(self, ids: Sequence[str]) -> list[Group | None]:
@@ -129,24 +101,12 @@ class BelongingRows(Protocol):
         """Free (key, job) pairs, as far as that job holds the key."""
         ...
 
-    def set_progress(self, progress: Sequence[tuple[str, bytes]]) -> None:
-        """The last progress of jobs."""
-        ...
-
-    def progress(self, job: str) -> bytes | None:
-        """The last progress of a job."""
-        ...
-
 
 class WorkerRows(Protocol):
-    """Workers and paused queues."""
+    """Workers, as far as their death concerns jobs."""
 
     def worker(self, id: str) -> WorkerRow | None:  # noqa: A002
         """A worker's row."""
-        ...
-
-    def put_worker(self, row: WorkerRow) -> None:
-        """Insert or replace a worker's row."""
         ...
 
     def drop_worker(self, id: str) -> None:  # noqa: A002
@@ -157,8 +117,56 @@ class WorkerRows(Protocol):
         """All workers, by id, with how many jobs each runs."""
         ...
 
+
+class Unit(JobRows, BelongingRows, WorkerRows, Protocol):
+    """What the verbs that change jobs need: one of them at a time, on rows that nobody else changes meanwhile."""
+
+
+class LaneRows(Protocol):
+    """Ready jobs by their lanes, and what is next."""
+
+    def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
+        """The first ready jobs of a lane by (priority descending, due, id); suspects only, or none."""
+        ...
+
+    def lanes(self) -> list[Lane]:
+        """The lanes that have ready jobs, each with cap 1."""
+        ...
+
+    def claimed_as(self, worker: str, number: int) -> list[JobRecord]:
+        """The running jobs that this claim of this worker was given."""
+        ...
+
+    def next_due(self) -> float | None:
+        """The earliest of: the time of a scheduled job, the `expires` of a job that has not started."""
+        ...
+
+    def prunable(self, state: str, before: float, limit: int) -> list[JobRecord]:
+        """Jobs that ended in this state before that time, oldest first, as far as their flow needs them no more.
+
+        Kept are: those whose root has not ended; those that were cancelled because what they waited on failed
+        (`PARENT_FAILED`), as long as that is there; and those that completed, whose root was cancelled so.
+        """
+        ...
+
+
+class BeatRows(Protocol):
+    """What beats carry, and paused queues."""
+
+    def put_worker(self, row: WorkerRow) -> None:
+        """Insert or replace a worker's row."""
+        ...
+
     def cancel_requests(self, worker: str) -> list[str]:
         """The running jobs of a worker that somebody wants cancelled."""
+        ...
+
+    def set_progress(self, progress: Sequence[tuple[str, bytes]]) -> None:
+        """The last progress of jobs."""
+        ...
+
+    def progress(self, job: str) -> bytes | None:
+        """The last progress of a job."""
         ...
 
     def paused(self) -> frozenset[str]:
@@ -173,6 +181,10 @@ class WorkerRows(Protocol):
 class ReadRows(Protocol):
     """Reads for people."""
 
+    def attempts(self, job: str) -> list[AttemptRecord]:
+        """The history of a job, by lease."""
+        ...
+
     def find(self, filter: Filter, cursor: str | None, limit: int, newest: bool) -> Page:  # noqa: A002
         """Jobs by filter, in the order of their ids."""
         ...
@@ -182,5 +194,5 @@ class ReadRows(Protocol):
         ...
 
 
-class Rows(JobRows, BelongingRows, WorkerRows, ReadRows, Protocol):
+class Rows(Unit, LaneRows, BeatRows, ReadRows, Protocol):
     """The storage of a store with one writer."""

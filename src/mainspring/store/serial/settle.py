@@ -11,10 +11,10 @@ from mainspring.model.moves import accepts, already_settled, past_attempt, settl
 from mainspring.model.record import Answer, AttemptRecord, JobRecord, Settlement
 from mainspring.store.serial.add import add, check_parents
 from mainspring.store.serial.finish import Change, apply
-from mainspring.store.serial.rows import Rows
+from mainspring.store.serial.rows import Unit
 
 
-def settle(rows: Rows, now: float, ids: IdSource, settlements: Sequence[Settlement]) -> list[Answer]:
+def settle(rows: Unit, now: float, ids: IdSource, settlements: Sequence[Settlement]) -> list[Answer]:
     """See `Jobs.settle`. Keys of the ended jobs are free for the follow-ups of the same batch (RULES H11g)."""
     current = {job.id: job for job in rows.jobs([each.job for each in settlements]) if job is not None}
     for settlement in settlements:
@@ -50,7 +50,7 @@ def _answer(job: JobRecord | None, settlement: Settlement) -> Answer:
     return "accepted" if accepts(job, settlement) or already_settled(job, settlement) else "stale"
 
 
-def _follow(rows: Rows, now: float, ids: IdSource, settlement: Settlement) -> None:
+def _follow(rows: Unit, now: float, ids: IdSource, settlement: Settlement) -> None:
     """Add the follow-ups; one whose key is taken is left out, and its parent says who holds the key (RULES H12)."""
     answers = add(rows, now, ids, settlement.follow_ups, settlement.groups)
     holders = [answer.id for new, answer in zip(settlement.follow_ups, answers, strict=True) if answer.id != new.id]

@@ -13,7 +13,7 @@ from mainspring.model.record import JobRecord, Settlement
 from mainspring.store.base import Beat, BeatReply, Held, Swept, Worker
 from mainspring.store.serial.control import remove
 from mainspring.store.serial.finish import Change, apply
-from mainspring.store.serial.rows import Rows, WorkerRow
+from mainspring.store.serial.rows import Rows, Unit, WorkerRow
 
 Lapsed = Callable[[WorkerRow], bool]
 """Says that a worker is dead; how a store knows is its own matter (beats, locks)."""
@@ -58,7 +58,7 @@ def held(rows: Rows, worker: str) -> list[Held]:
     return [Held(job.id, job.lease) for job in rows.running(worker, _ALL)]
 
 
-def leave(rows: Rows, now: float, ids: IdSource, worker: str, *, died: bool, started: Sequence[str] | None) -> None:
+def leave(rows: Unit, now: float, ids: IdSource, worker: str, *, died: bool, started: Sequence[str] | None) -> None:
     """See `Upkeep.leave`."""
     jobs = rows.running(worker, _ALL)
     unstarted = [job for job in jobs if started is not None and job.id not in started] if died else jobs
@@ -68,7 +68,7 @@ def leave(rows: Rows, now: float, ids: IdSource, worker: str, *, died: bool, sta
     rows.drop_worker(worker)
 
 
-def steady(rows: Rows, now: float, worker: str) -> bool:
+def steady(rows: Unit, now: float, worker: str) -> bool:
     """Whether this worker may declare others dead by their silence: its own beats came without a gap (RULES C1)."""
     row = rows.worker(worker)
     if row is None:
@@ -87,6 +87,12 @@ def silent(now: float) -> Lapsed:
 
 def sweep(rows: Rows, now: float, ids: IdSource, worker: str, limit: int, lapsed: Lapsed | None) -> Swept:
     """See `Upkeep.sweep`. `lapsed` is None when this worker may not judge others now."""
+    tidied = tidy(rows, now, ids, worker, limit, lapsed)
+    return tidied._replace(next_due=rows.next_due(), watch=_others_run(rows, worker))
+
+
+def tidy(rows: Unit, now: float, ids: IdSource, worker: str, limit: int, lapsed: Lapsed | None) -> Swept:
+    """What a sweep changes. When there will be more to do is another question."""
     due = rows.due(now, limit)
     late = rows.late(now, limit)
     gone = [job for job in late if job.id not in {each.id for each in due}]
@@ -94,7 +100,7 @@ def sweep(rows: Rows, now: float, ids: IdSource, worker: str, limit: int, lapsed
     apply(rows, now, ids, [(job, expired(job, now)) for job in gone])
     saved = 0 if lapsed is None else _rescue_lapsed(rows, now, ids, worker, lapsed)
     more = len(due) == limit or len(late) == limit
-    return Swept(now, rows.next_due(), len(due), 0, len(gone), saved, more, _others_run(rows, worker))
+    return Swept(now, None, len(due), 0, len(gone), saved, more)
 
 
 def nothing_to_sweep(rows: Rows, now: float, worker: str) -> Swept | None:
@@ -104,7 +110,7 @@ def nothing_to_sweep(rows: Rows, now: float, worker: str) -> Swept | None:
     return Swept(now, rows.next_due(), watch=_others_run(rows, worker))
 
 
-def lapsed_workers(rows: Rows, sweeper: str, lapsed: Lapsed | None) -> list[str]:
+def lapsed_workers(rows: Unit, sweeper: str, lapsed: Lapsed | None) -> list[str]:
     """The workers that have died, but for the one that asks."""
     if lapsed is None:
         return []
@@ -123,11 +129,11 @@ def prune(rows: Rows, now: float, retention: dict[str, float], limit: int) -> in
     return removed
 
 
-def _others_run(rows: Rows, sweeper: str) -> bool:
+def _others_run(rows: Unit, sweeper: str) -> bool:
     return any(running and row.worker.id != sweeper for row, running in rows.workers())
 
 
-def _rescue_lapsed(rows: Rows, now: float, ids: IdSource, sweeper: str, lapsed: Lapsed) -> int:
+def _rescue_lapsed(rows: Unit, now: float, ids: IdSource, sweeper: str, lapsed: Lapsed) -> int:
     saved = 0
     for each in lapsed_workers(rows, sweeper, lapsed):
         jobs = rows.running(each, _ALL)
@@ -139,7 +145,7 @@ def _rescue_lapsed(rows: Rows, now: float, ids: IdSource, sweeper: str, lapsed: 
     return saved + len(strays)
 
 
-def _rescue(rows: Rows, now: float, ids: IdSource, jobs: Sequence[JobRecord]) -> None:
+def _rescue(rows: Unit, now: float, ids: IdSource, jobs: Sequence[JobRecord]) -> None:
     """Take jobs from one dead worker. Only a suspect is charged; where there was none, all become suspects (C6)."""
     guilty = {job.id for job in jobs if job.suspect}
     changes: list[Change] = []
@@ -150,7 +156,7 @@ def _rescue(rows: Rows, now: float, ids: IdSource, jobs: Sequence[JobRecord]) ->
     apply(rows, now, ids, changes, [attempt for attempt in history if attempt is not None])
 
 
-def _release(rows: Rows, now: float, ids: IdSource, jobs: Sequence[JobRecord]) -> None:
+def _release(rows: Unit, now: float, ids: IdSource, jobs: Sequence[JobRecord]) -> None:
     """Hand back what was not started. The lease counts as ended by another verb: a late settlement is stale."""
     changes: list[Change] = []
     for job in jobs:
