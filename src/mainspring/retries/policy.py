@@ -7,13 +7,13 @@ engine all ask `Retry.decide` and act on the answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
 
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy
 from mainspring.retries.backoff import LONGEST_WAIT, Backoff, checked_seconds, delay_of
 from mainspring.retries.rules import On, Rule
-from mainspring.retries.value import Value
+from mainspring.retries.value import Value, check_fields
 
 __all__ = [
     "ATTEMPTS_SPENT",
@@ -100,6 +100,12 @@ class Retry(Value):
     rules: tuple[Rule, ...]
     give_up_after: float | None
     raise_group: bool
+
+    if not TYPE_CHECKING:  # hidden from type checkers, which know the fields by `__init__`
+
+        def __new__(cls, *_: object, **given: object) -> Self:
+            check_fields(cls, given)
+            return super().__new__(cls)
 
     def __init__(
         self,

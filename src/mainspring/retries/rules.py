@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, Self, cast
 
 from mainspring.errors import InvalidPolicy
 from mainspring.retries.backoff import DEFAULT_BACKOFF, Backoff
 from mainspring.retries.errorsets import ErrorSet, checked_class, qualified_name
-from mainspring.retries.value import Value
+from mainspring.retries.value import Value, check_fields
 
 Predicate = Callable[[BaseException], bool]
 On = type[BaseException] | tuple[type[BaseException], ...] | ErrorSet | Predicate
@@ -38,6 +38,12 @@ class Rule(Value):
     attempts: int | None
     backoff: Backoff
     key: str
+
+    if not TYPE_CHECKING:  # hidden from type checkers, which know the fields by `__init__`
+
+        def __new__(cls, *_: object, **given: object) -> Self:
+            check_fields(cls, given)
+            return super().__new__(cls)
 
     def __init__(
         self, on: On, attempts: int | None = 5, backoff: Backoff | None = None, key: str | None = None

@@ -6,7 +6,10 @@ is compiled anew, and `dataclasses` loads `inspect`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, NoReturn, Self, dataclass_transform
+
+from mainspring.errors import InvalidPolicy
 
 
 @dataclass_transform(frozen_default=True)  # so that type checkers refuse to set a field
@@ -54,3 +57,22 @@ class Value:
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self._fields)
+
+
+def check_fields(cls: type[Value], given: Iterable[str]) -> None:
+    """Raise InvalidPolicy, not a bare TypeError, for the first keyword that the constructor does not know.
+
+    >>> from mainspring.retries import Retry
+    >>> Retry(on=OSError, attempt=5)
+    Traceback (most recent call last):
+    mainspring.errors.InvalidPolicy: Retry has no field 'attempt'; did you mean 'attempts'?
+    """
+    code = cls.__init__.__code__
+    known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    for name in given:
+        if name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415  # slow to load, and needed for mistakes only
+
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+            raise InvalidPolicy(f"{cls.__name__} has no field {name!r}; {hint}")

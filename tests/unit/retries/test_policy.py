@@ -43,6 +43,20 @@ def run(policy: Retry, failures: list[Exception], elapsed: float = 0.0) -> list[
 # --- construction ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Retry(on=OSError, attempt=5), "Retry has no field 'attempt'; did you mean 'attempts'?"),  # type: ignore[call-arg]  # refused at run time, too
+        (lambda: Retry(on=OSError, x=5), "there are: on, attempts, give_up_after, backoff, raise_group"),  # type: ignore[call-arg]  # as above
+        (lambda: Rule(OSError, backof=None), "Rule has no field 'backof'; did you mean 'backoff'?"),  # type: ignore[call-arg]  # as above
+    ],
+)
+def test_a_misspelt_field_is_named_with_the_one_that_was_meant(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(InvalidPolicy) as caught:
+        make()
+    assert says in str(caught.value)
+
+
 @pytest.mark.parametrize("attempts", [0, -1, -7, True, False, 2.0, "3"])
 def test_attempts_that_mean_nothing_are_refused(attempts: int) -> None:
     """RET-014, RET-039, CLS-011, CLS-026: 0 and negatives are refused, the field is named, unlimited is None."""
