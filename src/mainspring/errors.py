@@ -163,6 +163,14 @@ class StoreUnavailable(StoreError, ConnectionError):
     """The store cannot be reached now. Every verb may be repeated."""
 
 
+class KeyBusy(StoreError):
+    """An open transaction of somebody else holds these unique keys; nothing was added: repeat it when that has ended."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(f"{len(keys)} unique key(s) are in the hands of an open transaction; repeat when it has ended")
+        self.keys = tuple(keys)
+
+
 class StoreUnsuitable(StoreError):
     """The store refuses this place: not our file, a newer schema, read-only, no working locks."""
 
@@ -177,6 +185,10 @@ class LeaseLost(StoreError):
 
 class Unsupported(StoreError):
     """This store cannot do that; `Features` says so in advance."""
+
+
+class WrongTransaction(StoreError, TypeError):
+    """What was given as `tx=` cannot take these jobs: another kind of connection, another database, no transaction."""
 
 
 # --- the app -------------------------------------------------------------------------------------

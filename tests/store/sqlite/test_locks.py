@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -56,3 +58,25 @@ async def test_a_system_without_flock_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(locks, "fcntl", None)
     with pytest.raises(StoreUnsuitable, match="no flock"):
         await SqliteStore(tmp_path / "jobs.db").open()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOENT, "cannot be made (No such file or directory); put the database in another folder"),
+        (errno.ENOSPC, "cannot be made (No space left on device)"),
+        (errno.EROFS, "cannot be written; make its folder writable"),
+        (errno.ENOLCK, "has no working file locks"),
+    ],
+)
+def test_locks_are_blamed_for_what_locks_do(monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
+    """A folder that takes no files, such as /proc, has nothing against locks."""
+
+    def fails(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fails)
+    with pytest.raises(StoreUnsuitable) as caught:
+        locks.lock_file("/srv/jobs.db-turn")
+    assert says in str(caught.value)
+    assert ("locks" in str(caught.value)) == (number == errno.ENOLCK)

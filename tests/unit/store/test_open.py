@@ -38,7 +38,7 @@ def test_sqlite(url: str, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "names no store"),
         ("work.db", "names no store"),
         ("redis://localhost", "write one of: sqlite"),
-        ("postgresql://localhost/work", "not supported by this version"),
+        ("mysql://localhost/work", "not supported by this version"),
         ("memory://name", "has no name"),
         ("sqlite://work.db", "three slashes"),
         ("sqlite:work.db", "three slashes"),

@@ -21,17 +21,19 @@ from mainspring.store.base.jobs import (
     Upkeep,
     Worker,
 )
-from mainspring.store.base.life import Features, Finding, Life
+from mainspring.store.base.life import Features, Finding, Life, Lifeline
 from mainspring.store.base.reads import Count, Filter, Page, Reads, WorkerSeen
 from mainspring.store.base.schedules import Fire, FireAnswer, ScheduleRecord, Schedules
 from mainspring.store.base.steps import Step, StepAnswer, Steps
+from mainspring.store.base.transaction import INSIDE, Inside, Transaction, Transactions, inside_of
 
 
-class Store(Jobs, Upkeep, Schedules, Steps, Reads, Life, Protocol):
+class Store(Jobs, Upkeep, Schedules, Steps, Reads, Transactions, Life, Protocol):
     """Everything that Mainspring asks of a store."""
 
 
 __all__ = [
+    "INSIDE",
     "Added",
     "Beat",
     "BeatReply",
@@ -46,9 +48,11 @@ __all__ = [
     "Fire",
     "FireAnswer",
     "Held",
+    "Inside",
     "Jobs",
     "Lane",
     "Life",
+    "Lifeline",
     "Page",
     "Reads",
     "ReplayAnswer",
@@ -60,7 +64,10 @@ __all__ = [
     "Steps",
     "Store",
     "Swept",
+    "Transaction",
+    "Transactions",
     "Upkeep",
     "Worker",
     "WorkerSeen",
+    "inside_of",
 ]

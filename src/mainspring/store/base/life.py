@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple, Protocol
 
+from mainspring.store.base.jobs import Beat, BeatReply
+
 
 class Features(NamedTuple):
     """What a store can honestly do. The contract suite reads it: nothing is skipped in silence.
 
-    `wake`: how a worker learns of new work. `transaction`: jobs can be added in the caller's own. `atomic_limit`: how
-    many jobs one settlement can add. `survives`: what acknowledged work survives. `shared`: several processes.
+    `wake`: how a worker learns of new work. `transaction`: jobs can be added in the caller's own, and attempts can run
+    in one of the store's. `atomic_limit`: how many jobs one settlement can add. `survives`: what acknowledged work
+    survives. `shared`: several processes.
     """
 
     name: str
@@ -35,6 +38,22 @@ class Finding(NamedTuple):
     message: str
 
 
+class Lifeline(Protocol):
+    """A connection for beats alone, which is used in one loop: not the store's, but one of another thread."""
+
+    async def open(self) -> None:
+        """Connect. Opening what is open changes nothing. Raises StoreUnavailable, StoreUnsuitable."""
+        ...
+
+    async def beat(self, beat: Beat) -> BeatReply:
+        """See `Upkeep.beat`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. Closing twice is fine."""
+        ...
+
+
 class Life(Protocol):
     """What everybody asks of a store."""
 
@@ -55,12 +74,27 @@ class Life(Protocol):
         """Write what was acknowledged, and let go. Closing twice is fine; other verbs then raise StoreClosed."""
         ...
 
+    def lifeline(self) -> Lifeline | None:
+        """A new one to this place, not opened yet; may be asked for in any thread (RULES C8).
+
+        None where a beat from a thread would tell nobody anything new: the store is in this process, or knows by a
+        lock whether a process lives.
+        """
+        ...
+
     async def migrate(self) -> list[str]:
         """Bring the schema up to date; returns the names of the migrations that ran."""
         ...
 
+    async def pending(self) -> list[str]:
+        """The names of the migrations that opening would run; changes nothing, and needs no open store.
+
+        Of a place where nothing is yet, all of them. Raises StoreUnsuitable and StoreUnavailable as opening does.
+        """
+        ...
+
     async def check(self) -> list[Finding]:
-        """Whether this place keeps what it promises."""
+        """Whether this place, which is open, keeps what it promises. Changes nothing."""
         ...
 
     async def now(self) -> float:

@@ -74,6 +74,12 @@ def inspect(path: str) -> bool:
     return found.st_size > 0
 
 
+def pending(path: str) -> list[str]:
+    """The names of the migrations that this place lacks; nothing is written. Raises as `inspect`."""
+    number = _look_inside(path) if inspect(path) else 0
+    return [migration.name for migration in migrations(PACKAGE) if migration.number > number]
+
+
 def connect(place: Place, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection, used by one thread at a time. It never waits for a lock: `Writer` does that, and says for how long.
 
@@ -126,17 +132,23 @@ def check_schema(connection: sqlite3.Connection, path: str) -> int:
     return number
 
 
-def _look_inside(path: str) -> None:
-    """Read the header without a lock, a journal or any other trace; what a crash left in the WAL is looked at later."""
+def _look_inside(path: str) -> int:
+    """The number of the schema, read without a lock, a journal or any other trace.
+
+    What a crash left in the log alone is looked at when it is opened; while somebody locks the file whole, what the
+    file itself says counts.
+    """
+    number = 0
     try:
         with closing(sqlite3.connect(f"{_uri(path)}?mode=ro&immutable=1", uri=True, timeout=0)) as connection:
-            check_schema(connection, path)
+            number = check_schema(connection, path)
         if Path(path + "-wal").exists() and Path(path + "-shm").exists():
             with closing(sqlite3.connect(f"{_uri(path)}?mode=ro", uri=True, timeout=0)) as connection:
-                check_schema(connection, path)
+                number = check_schema(connection, path)
     except sqlite3.Error as error:
         if not faults.is_busy(error):
             raise faults.translated(error, path) from error
+    return number
 
 
 def _migrate(connection: sqlite3.Connection) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from urllib.parse import quote
 
 from mainspring.errors import StoreUnsuitable
-from mainspring.store.sqlite.locks import FileLock, no_locks
+from mainspring.store.sqlite.locks import FileLock, no_locks, refused
 
 log = logging.getLogger("mainspring.store.sqlite")
 
@@ -132,7 +132,7 @@ class FileLiveness:
                 second.close()
                 Path(name).unlink(missing_ok=True)
         except OSError as error:
-            raise no_locks(str(self._folder), error) from error
+            raise refused(str(self._folder), error) from error
         if not works:
             raise no_locks(str(self._folder), "two locks on one file were granted")
 

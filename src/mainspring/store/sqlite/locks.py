@@ -24,6 +24,9 @@ except ImportError:  # Windows: written for Linux and macOS
 NOTE_LIMIT: Final = 1000
 """Bytes of a note that are read."""
 
+_LOCKS_FAIL: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO})
+"""What a file system answers that has no locks, or a server for them that does not work."""
+
 _open_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
@@ -115,9 +118,16 @@ def lock_file(path: str) -> FileLock:
     try:
         return FileLock(path)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise StoreUnsuitable(f"{path} cannot be written; make its folder writable for this user") from error
-        raise no_locks(path, error) from error
+        raise refused(path, error) from error
+
+
+def refused(path: str, error: OSError) -> StoreUnsuitable:
+    """Why there can be no lock file: it cannot be written, cannot be made, or cannot be locked."""
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return StoreUnsuitable(f"{path} cannot be written; make its folder writable for this user")
+    if error.errno in _LOCKS_FAIL:
+        return no_locks(path, error)
+    return StoreUnsuitable(f"{path} cannot be made ({error.strerror or error}); put the database in another folder")
 
 
 @cache

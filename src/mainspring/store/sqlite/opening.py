@@ -8,8 +8,9 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from mainspring.clock import enter_outside, leave_outside
 from mainspring.store.sqlite import faults
@@ -21,6 +22,14 @@ from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.turn import Turn
 from mainspring.store.sqlite.watch import Watch
 from mainspring.store.sqlite.writer import Writer
+
+
+class Guest(Protocol):
+    """A transaction that the writer's thread is lent to."""
+
+    def abandon(self) -> None:
+        """Let go."""
+        ...
 
 
 @dataclass(slots=True)
@@ -36,7 +45,12 @@ class Opened:
     turn: Turn | None
     migrated: list[str]
     last_sweep: LastSweep
+    guests: set[Guest] = field(default_factory=set)
     ended: Future[None] | None = None
+
+    def tell(self, rows: SqliteRows) -> None:
+        """Something was committed; said in the thread that did."""
+        _tell(self.watch, rows)
 
     async def close(self) -> None:
         """Write what is waiting, then let go of everything. Cancelled or not: once begun it is done to the end."""
@@ -45,6 +59,8 @@ class Opened:
             self.ended = Future()
             self.ended.set_running_or_notify_cancel()  # so that nobody who waits can cancel it
             self.watch.stop()
+            for guest in list(self.guests):
+                guest.abandon()
             enter_outside(loop)
             threading.Thread(target=self._end, args=(loop, self.ended), name="mainspring-close", daemon=True).start()
         await asyncio.wrap_future(self.ended)

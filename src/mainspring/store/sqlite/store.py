@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from mainspring.clock import Clock
-from mainspring.errors import MainspringError, StoreUnavailable
+from mainspring.errors import AppError, MainspringError, StoreUnavailable
 from mainspring.ids import IdSource, new_id
-from mainspring.model.record import Answer, Settlement
-from mainspring.store.base import Beat, BeatReply, Features, Finding, Swept, Worker
+from mainspring.model.record import Answer, NewGroup, NewJob, Settlement
+from mainspring.store.base import (
+    Added,
+    Beat,
+    BeatReply,
+    Features,
+    Finding,
+    Swept,
+    Transaction,
+    Worker,
+    inside_of,
+)
+from mainspring.store.borrowed import borrow, borrow_awaited
 from mainspring.store.serial import settle as verbs
 from mainspring.store.serial import upkeep
 from mainspring.store.serial.rows import Rows, WorkerRow
 from mainspring.store.serial.store import SerialStore
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.checks import findings
-from mainspring.store.sqlite.connect import MEMORY, Place, Synchronous
+from mainspring.store.sqlite.connect import MEMORY, Place, Synchronous, pending
+from mainspring.store.sqlite.guest import Guest
 from mainspring.store.sqlite.liveness import Liveness
 from mainspring.store.sqlite.opening import Opened, open_place
 from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.watch import POLL
+from mainspring.store.sqlite.within import add_through
 from mainspring.store.sqlite.writer import BUSY_LIMIT
 
 T = TypeVar("T")
@@ -66,7 +80,13 @@ class SqliteStore(SerialStore):
     def features(self) -> Features:
         private = self._place.private
         survives: Final = "nothing" if private else "power" if self._place.synchronous == "FULL" else "process"
-        return Features(name="sqlite", wake="direct" if private else "poll", survives=survives, shared=not private)
+        return Features(
+            name="sqlite",
+            wake="direct" if private else "poll",
+            survives=survives,
+            shared=not private,
+            transaction=not private,
+        )
 
     async def open(self) -> None:
         await self._migrated()
@@ -74,6 +94,15 @@ class SqliteStore(SerialStore):
     async def migrate(self) -> list[str]:
         """See `Life.migrate`. Opening does it, so on an open store there is nothing left to run."""
         return await self._migrated()
+
+    async def pending(self) -> list[str]:
+        """See `Life.pending`. A database in memory has nothing before it is opened, and nothing to bring up to date."""
+        if self._opened is not None or self._place.private:
+            return []
+        try:
+            return await asyncio.to_thread(pending, self._place.real().path)
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
 
     async def close(self) -> None:
         if self._opened is not None:
@@ -153,6 +182,35 @@ class SqliteStore(SerialStore):
             opened.liveness.forget(each)
         return swept
 
+    async def transaction(self, worker: str, job: str) -> Transaction:
+        """See `Transactions.transaction`. It holds the write lock, so one at a time; the others wait."""
+        opened = self._open()
+        if self._place.private:
+            raise self._no_transactions()
+        guest = Guest(opened, worker, job, clock=self._clock, ids=self._ids, busy_limit=self._busy_limit)
+        await guest.begin()
+        return guest
+
+    async def add_within(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+        """See `Transactions.add_within`. Blocks as that connection does, for there is no other way to it."""
+        path = self._path_for_others()
+        borrowed = await borrow_awaited(tx, "sqlite", path)
+        now = self._clock.now()
+        return await borrowed.blocking(
+            lambda connection: add_through(connection.sqlite(), path, now, self._ids, jobs, groups)
+        )
+
+    def add_within_sync(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+        """See `Transactions.add_within_sync`."""
+        path = self._path_for_others()
+        connection = borrow(tx, "sqlite", path).sqlite()
+        return add_through(connection, path, self._clock.now(), self._ids, jobs, groups)
+
+    def _path_for_others(self) -> str:
+        if self._place.private:
+            raise self._no_transactions()
+        return self._open().place.path
+
     async def _migrated(self) -> list[str]:
         if self._opened is not None:
             self._open()
@@ -166,6 +224,11 @@ class SqliteStore(SerialStore):
         return self._opened.migrated
 
     async def _write(self, verb: Callable[[Rows], T]) -> T:
+        if inside_of(self) is not None:
+            raise AppError(
+                "inside a task with transaction=True nothing but its ctx.connection and enqueue can write to SQLite: its "
+                "transaction holds the one write lock; do this in a job that it enqueues"
+            )
         return await self._open().writer.call(verb)
 
     async def _read(self, verb: Callable[[Rows], T]) -> T:

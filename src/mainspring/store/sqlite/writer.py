@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar, cast
 
@@ -56,6 +56,12 @@ class Call(Generic[T]):
             self.future.set_result(cast("T", self.answer))
 
 
+class Lent(Call[None]):
+    """A function that has the thread and the turn for itself, and no transaction: it makes its own."""
+
+    __slots__ = ()
+
+
 AnyCall = Call[object]
 
 
@@ -90,6 +96,7 @@ class Writer:
         self._rows = SqliteRows(connection)
         self._queue: SimpleQueue[AnyCall | None] = SimpleQueue()
         self._closing = False
+        self._lends = False
         self._thread = threading.Thread(target=self._run, name=f"mainspring-{path}", daemon=True)
         self._thread.start()
 
@@ -107,6 +114,18 @@ class Writer:
         self._queue.put(cast("AnyCall", call))
         return await call.future
 
+    def lend(self, work: Callable[[SqliteRows], None]) -> asyncio.Future[None]:
+        """Run a function that has the thread and the turn for itself, however long it takes; the others wait.
+
+        The future ends with it. Raises StoreClosed; the future raises what the function does, and StoreUnavailable.
+        """
+        if self._closing:
+            raise faults.closed(self._path)
+        lent = Lent(work, asyncio.get_running_loop())
+        self._lends = True
+        self._queue.put(cast("AnyCall", lent))
+        return lent.future
+
     def close(self) -> None:
         """Run what was asked for, end the thread, close the connection. It waits: not for the loop's thread."""
         if not self._closing:
@@ -118,6 +137,9 @@ class Writer:
         open_ = True
         while open_:
             batch, open_ = self._gather()
+            lent = [call for call in batch if isinstance(call, Lent)] if self._lends else ()
+            if lent:
+                batch = [call for call in batch if not isinstance(call, Lent)]
             calls = [call for call in batch if not call.future.cancelled()]
             try:
                 if calls:
@@ -127,7 +149,20 @@ class Writer:
                     call.error = self._translated(error)
             finally:
                 deliver(batch)
+            for each in lent:
+                self._lend(each)
         self._db.close()
+
+    def _lend(self, lent: Lent) -> None:
+        try:
+            if self._still_there is not None:
+                self._still_there()
+            with self._turn or nullcontext():
+                lent.verb(self._rows)
+        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits
+            lent.error = self._translated(error)
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
+            lent.loop.call_soon_threadsafe(lent.resolve)
 
     def _gather(self) -> tuple[list[AnyCall], bool]:
         """Wait for a call, and take all that wait with it. False when this was the last batch."""

@@ -16,7 +16,7 @@ import pytest
 
 MODULES = (
     "cancel", "cells", "claims", "control", "finish", "harness", "history", "jobs", "keys", "life", "lost", "reads",
-    "rescue", "schedules", "settle", "states", "steps", "upkeep",
+    "rescue", "schedules", "settle", "states", "steps", "transaction", "upkeep",
 )  # fmt: skip
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))  # before they are loaded
 
@@ -37,6 +37,7 @@ from mainspring.testing.contract.schedules import SchedulesContract  # noqa: E40
 from mainspring.testing.contract.settle import SettleContract  # noqa: E402
 from mainspring.testing.contract.states import Driver  # noqa: E402
 from mainspring.testing.contract.steps import StepsContract  # noqa: E402
+from mainspring.testing.contract.transaction import TransactionContract  # noqa: E402
 from mainspring.testing.contract.upkeep import UpkeepContract  # noqa: E402
 
 
@@ -56,6 +57,7 @@ class StoreContract(
     LifeContract,
     SchedulesContract,
     StepsContract,
+    TransactionContract,
     CellsContract,
     LostAnswersContract,
 ):

@@ -10,7 +10,7 @@ import pytest
 
 from mainspring.errors import StoreClosed, Unsupported
 from mainspring.model.states import STATES
-from mainspring.store.base import Beat, Claim, Features, Filter, Finding, Store, Worker
+from mainspring.store.base import Beat, BeatReply, Claim, Features, Filter, Finding, Store, Worker
 from mainspring.testing.contract.harness import GROUP, StoreHarness, new_job
 from mainspring.testing.contract.states import Driver, lane
 
@@ -106,6 +106,12 @@ class LifeContract:
         """RST-013."""
         assert await harness.store.migrate() == []
 
+    async def test_a_store_that_was_opened_lacks_no_migration(self, harness: StoreHarness) -> None:
+        """It says so without being open, too."""
+        assert await harness.store.pending() == []
+        await harness.store.close()
+        assert await harness.store.pending() == []
+
     async def test_a_wait_ends_when_there_is_something_new(self, harness: StoreHarness) -> None:
         d = Driver(harness)
         waiting = asyncio.create_task(harness.store.wait(["default"], 60.0))
@@ -115,6 +121,31 @@ class LifeContract:
 
     async def test_a_wait_ends_in_time(self, harness: StoreHarness) -> None:
         assert await asyncio.wait_for(harness.store.wait(["default"], 0.01), 5) in (True, False)
+
+    async def test_C8_a_lifeline_beats_from_a_thread(self, harness: StoreHarness) -> None:
+        """It has a connection and a loop of its own. Only where others go by something else there need be none."""
+        store = harness.store
+        lifeline = store.lifeline()
+        if lifeline is None:
+            assert harness.liveness == "locks" or not store.features.shared
+            return
+
+        async def beat() -> tuple[BeatReply, BeatReply]:
+            await lifeline.open()
+            await lifeline.open()
+            try:
+                return await lifeline.beat(Beat("w1", stalled=True)), await lifeline.beat(Beat("nobody"))
+            finally:
+                await lifeline.close()
+                await lifeline.close()
+
+        await store.join(Worker("w1"))
+        harness.clock.advance(10.0)
+        known, unknown = await asyncio.to_thread(asyncio.run, beat())
+        assert (known.known, known.now, unknown.known) == (True, harness.clock.now(), False)
+        assert [(seen.worker.id, seen.beat, seen.stalled) for seen in await store.workers()] == [
+            ("w1", harness.clock.now(), True)
+        ]
 
     # --- features
 

@@ -114,12 +114,14 @@ class UpkeepContract:
         assert await d.job(job.id) == job
 
     async def test_C9_a_sweep_says_whether_others_hold_jobs(self, harness: StoreHarness) -> None:
+        """Only where a death can be seen at once is there anything to watch for."""
+        at_once = harness.liveness == "locks"
         d = Driver(harness)
         await d.join("w2")
         assert not (await harness.store.sweep("w2")).watch
         job = await d.start(await d.add())
         assert job.worker == "w1"
-        assert (await harness.store.sweep("w2")).watch
+        assert (await harness.store.sweep("w2")).watch or not at_once
         assert not (await harness.store.sweep("w1")).watch
         await d.settle(job, "complete")
         assert not (await harness.store.sweep("w2")).watch

@@ -1,0 +1,92 @@
+-- Workers and their beats, and what a sweep looks at.
+
+-- name: join
+WITH t AS MATERIALIZED (
+    SELECT {schema}.clock() AS now
+), joined AS (
+    INSERT INTO {schema}.workers (id, name, host, pid, queues, lease_time, joined, beat, steady_since)
+    SELECT $1, $2, $3, $4, $5::text[], $6, now, now, now FROM t
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT date_part('epoch', now) FROM t;
+
+-- name: beat
+-- A gap of more than half a lease time, or a clock that stepped back, ends the steadiness (RULES C1).
+WITH t AS MATERIALIZED (
+    SELECT {schema}.clock() AS now
+), beaten AS (
+    UPDATE {schema}.workers w
+    SET steady_since = CASE
+            WHEN t.now - w.beat BETWEEN interval '0' AND w.lease_time / 2 * interval '1 s' THEN w.steady_since
+            ELSE t.now
+        END,
+        beat = t.now, stalled = $2
+    FROM t WHERE w.id = $1
+    RETURNING w.id
+), told AS (
+    INSERT INTO {schema}.progress (job, value)
+    SELECT n.job, n.value FROM unnest($3::uuid[], $4::json[]) AS n (job, value)
+    WHERE EXISTS (SELECT FROM beaten)
+        AND (EXISTS (SELECT FROM {schema}.jobs j WHERE j.id = n.job)
+            OR EXISTS (SELECT FROM {schema}.jobs_done d WHERE d.id = n.job)
+            OR EXISTS (SELECT FROM {schema}.jobs_kept k WHERE k.id = n.job))
+    ON CONFLICT (job) DO UPDATE SET value = excluded.value
+), started AS (
+    -- The start is the first thing that was told of it; a lease that has gone has nothing to tell. A beat waits for
+    -- nobody: what somebody else has in hand keeps its start to itself.
+    UPDATE {schema}.jobs j SET started = t.now - n.ran * interval '1 s'
+    FROM t, (
+        SELECT j.id, n.lease, n.ran
+        FROM unnest((SELECT $5::uuid[]), $6::bigint[], $7::float8[]) AS n (job, lease, ran)
+        JOIN {schema}.jobs j ON j.id = n.job
+        WHERE j.lease = n.lease AND j.worker = $1 AND j.started IS NULL
+        FOR NO KEY UPDATE OF j SKIP LOCKED
+    ) AS n
+    WHERE j.id = n.id AND j.lease = n.lease AND j.state = 'running' AND EXISTS (SELECT FROM beaten)
+)
+SELECT date_part('epoch', t.now), EXISTS (SELECT FROM beaten),
+    ARRAY(SELECT j.id FROM {schema}.jobs j WHERE j.state = 'running' AND j.worker = $1 AND j.cancel_requested),
+    ARRAY(SELECT p.queue FROM {schema}.paused_queues p ORDER BY p.queue)
+FROM t;
+
+-- name: held
+SELECT id, lease FROM {schema}.jobs WHERE state = 'running' AND worker = $1 ORDER BY id;
+
+-- name: look
+-- Whether there is anything to promote or expire, and when there will be.
+SELECT date_part('epoch', t.now), n.due <= t.now, n.expires <= t.now, date_part('epoch', least(n.due, n.expires))
+FROM (SELECT {schema}.clock() AS now OFFSET 0) t, (
+    SELECT (SELECT min(due) FROM {schema}.jobs WHERE state = 'scheduled') AS due,
+        (SELECT min(expires) FROM {schema}.jobs WHERE expires IS NOT NULL AND state <> 'running') AS expires
+) n;
+
+-- name: watch
+-- Whether this worker may judge others (RULES C1), and whether one of them is silent.
+SELECT EXISTS (
+        SELECT FROM {schema}.workers w
+        WHERE w.id = $1
+            AND t.now - w.beat BETWEEN interval '0' AND w.lease_time / 2 * interval '1 s'
+            AND t.now - w.steady_since >= w.lease_time * interval '1 s'
+    ), EXISTS (
+        SELECT FROM {schema}.workers w
+        WHERE w.id <> $1 AND NOT t.now - w.beat BETWEEN interval '0' AND w.lease_time * interval '1 s'
+    )
+FROM (SELECT {schema}.clock() AS now OFFSET 0) t;
+
+-- name: strays
+SELECT EXISTS (
+    SELECT FROM {schema}.jobs j
+    WHERE j.state = 'running' AND NOT EXISTS (SELECT FROM {schema}.workers w WHERE w.id = j.worker)
+);
+
+-- name: drop_worker
+DELETE FROM {schema}.workers WHERE id = $1;
+
+-- name: pause
+INSERT INTO {schema}.paused_queues (queue) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: resume
+DELETE FROM {schema}.paused_queues WHERE queue = $1;
+
+-- name: now
+SELECT date_part('epoch', {schema}.clock());
