@@ -1,5 +1,6 @@
 # hello.py:  pip install mainspring  &&  python hello.py     then press Ctrl-C in the middle and run it again
 import asyncio
+from contextlib import suppress
 
 from mainspring import App, Retry
 
@@ -19,4 +20,5 @@ async def main() -> None:
         await app.idle()  # until nothing is due
 
 
-asyncio.run(main())
+with suppress(KeyboardInterrupt):  # Ctrl-C: what has not run yet runs the next time
+    asyncio.run(main())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mainspring import App, BoundTask, Context, Job, JobRecord, Retry, chain, group
-from mainspring.app.app import chunks
+from mainspring.app.chunks import chunks
 from mainspring.engine.options import unpack
 from mainspring.errors import ArgumentsInvalid, EncodingError, InvalidOption, StoreUnavailable
 from mainspring.model.record import NewGroup, NewJob

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TESTED = {"blocking.py", "fan_in.py", "hello.py", "welcome_mail.py"}
+TESTED = {"blocking.py", "fan_in.py", "hello.py", "own_transaction.py", "welcome_mail.py"}
 
 
 def run(name: str, directory: Path) -> list[str]:
@@ -71,4 +71,14 @@ def test_blocking(tmp_path: Path) -> None:
         "ValueError: nothing to shout",
         "shout completed: 3",
         "shout dead: 1",
+    ]
+
+
+def test_own_transaction(tmp_path: Path) -> None:
+    assert run("own_transaction.py", tmp_path) == [
+        "order 1: 1999 cents",
+        "order 2: 0 cents",
+        "pay completed: 1",
+        "pay dead: 1",
+        "ship completed: 1",
     ]

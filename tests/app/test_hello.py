@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,16 @@ def printed(path: Path) -> Counter[int]:
     for number, square in re.findall(r"^(\d+) squared is (\d+)$", output, re.MULTILINE):
         assert int(square) == int(number) ** 2
     return Counter(int(number) for number in re.findall(r"^(\d+) squared is \d+$", output, re.MULTILINE))
+
+
+def test_hello_ends_quietly_with_ctrl_c(tmp_path: Path) -> None:
+    output = tmp_path / "output.txt"
+    with start(tmp_path, output) as program:
+        while not printed(output):
+            time.sleep(0.02)
+        program.send_signal(signal.SIGINT)
+        assert program.wait(20) == 0, output.read_text(encoding="utf-8")
+    assert 0 < len(printed(output)) < 20
 
 
 async def rescued(folder: Path) -> set[int]:

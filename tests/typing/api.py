@@ -113,6 +113,17 @@ async def with_context(ctx: Context, n: int) -> str:
     return str(n + ctx.attempt)
 
 
+@app.task(transaction=True)
+async def debit(ctx: Context, account: str, cents: int) -> int:
+    await ctx.connection.execute("UPDATE account SET cents = cents - $1 WHERE id = $2", cents, account)
+    return cents
+
+
+async def transactions() -> None:
+    assert_type(await debit.enqueue("a", cents=3), Job[int])
+    await debit.enqueue("a", "3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 @app.task(process=True)
 def thumbnail(path: str) -> list[str]:
     return [path]
@@ -201,6 +212,9 @@ async def enqueue(addresses: list[str], when: datetime) -> None:
     assert_type(await app.enqueue(send_email.bind("a", "b")), Job[int])
     assert_type(send_email.bind("a"), BoundTask[int])
     send_email.bind(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(await send_email.options(tx=addresses).enqueue("a"), Job[int])  # any object: which one, is seen later
+    assert_type(send_email.options(tx=addresses).sync.enqueue("a"), Job[int])
+    assert_type(await app.enqueue(send_email.bind("a"), tx=addresses), Job[int])
     await app.enqueue(send_email)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await (await app.jobs.get("id")).result(), object)
     seen(wide)

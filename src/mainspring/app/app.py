@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from msgspec.structs import replace as replace_struct
 
 from mainspring.app.bound import BoundTask
+from mainspring.app.chunks import chunks
 from mainspring.app.connection import Connection, Opened
 from mainspring.app.definitions import Definitions, Tasks
 from mainspring.app.job import Job, enqueued
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from mainspring.engine.worker import Worker
 
 R = TypeVar("R")
-
-CHUNK_JOBS = 1000
-CHUNK_BYTES = 1 << 20
 
 ServiceFunction = TypeVar("ServiceFunction", bound=Callable[[], Any])
 
@@ -125,31 +123,33 @@ class App(Definitions):
 
     # --- jobs
 
-    async def enqueue(self, work: BoundTask[R], /) -> Job[R]:
+    async def enqueue(self, work: BoundTask[R], /, *, tx: object = None) -> Job[R]:
         """Store the job of a bound task, or all jobs of a chain as one step; returns the (last) job's handle.
 
-        Raises as `Task.enqueue`, and InvalidOption for a group without a job that takes its results.
+        `tx`: store it in this transaction of yours, as `task.options(tx=…)` does. Raises as `Task.enqueue`, and
+        InvalidOption for a group without a job that takes its results.
         """
-        flow = self._compiled(work)
+        flow = self.compiled(work)
         opened = await self._connection.opened()
         if flow.groups or len(flow.jobs) > 1:
-            added = (await opened.enqueue_flows([flow]))[0]
+            added = (await opened.enqueue_flows([flow], tx))[0]
         else:
-            added = await opened.enqueue(flow.last)
+            added = await opened.enqueue(flow.last, tx)
         return enqueued(self._connection, flow.last, added, work.returns)
 
-    async def enqueue_many(self, work: Iterable[BoundTask[R]], /) -> list[Job[R]]:
+    async def enqueue_many(self, work: Iterable[BoundTask[R]], /, *, tx: object = None) -> list[Job[R]]:
         """Store many, and return their handles in order. Takes a generator, of which at most 1,000 jobs are held.
 
         Each batch of up to 1,000 jobs or 1 MiB of arguments is stored whole or not at all; when one is refused, those
-        before it are stored and the others are not. A flow is never divided.
+        before it are stored and the others are not. A flow is never divided. With `tx` all of them are part of that
+        transaction.
 
             await app.enqueue_many(send_email.bind(address) for address in addresses)
         """
         opened = await self._connection.opened()
         handles: list[Job[R]] = []
-        for chunk in chunks((each, self._compiled(each)) for each in work):
-            answers = await opened.enqueue_flows([flow for _, flow in chunk])
+        for chunk in chunks((each, self.compiled(each)) for each in work):
+            answers = await opened.enqueue_flows([flow for _, flow in chunk], tx)
             for (each, flow), added in zip(chunk, answers, strict=True):
                 handles.append(enqueued(self._connection, flow.last, added, each.returns))
         return handles
@@ -309,7 +309,7 @@ class App(Definitions):
             return any(worker.serves(queue, task, version) for worker in opened.workers)
         return self._knows(task, version)
 
-    def _compiled(self, work: BoundTask[R]) -> Flow:
+    def compiled(self, work: BoundTask[R]) -> Flow:
         """The jobs to store, with what they have of the job that enqueues them."""
         if not isinstance(work, BoundTask):
             raise InvalidOption(f"{work!r} is no bound task; give it its arguments: task.bind(…)")
@@ -321,22 +321,3 @@ class App(Definitions):
             replace_struct(job, **{**more, "correlation": job.correlation or more["correlation"]}) for job in flow.jobs
         )
         return Flow(tuple(jobs), flow.groups)
-
-
-Compiled = tuple[BoundTask[R], Flow]
-
-
-def chunks(work: Iterable[Compiled[R]]) -> Iterator[list[Compiled[R]]]:
-    """The flows in batches of at most 1,000 jobs and 1 MiB, unless one alone is more."""
-    chunk: list[Compiled[R]] = []
-    jobs = weight = 0
-    for bound, flow in work:
-        more = sum(len(job.payload) for job in flow.jobs)
-        if chunk and (jobs + len(flow.jobs) > CHUNK_JOBS or weight + more > CHUNK_BYTES):
-            yield chunk
-            chunk, jobs, weight = [], 0, 0
-        chunk.append((bound, flow))
-        jobs += len(flow.jobs)
-        weight += more
-    if chunk:
-        yield chunk

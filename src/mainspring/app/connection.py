@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from mainspring.app.background import background_loop, is_background
+from mainspring.app.chunks import last_of_each, parts_of
 from mainspring.app.results import Results
 from mainspring.clock import Clock
 from mainspring.engine.gather import Gather
@@ -21,10 +22,10 @@ from mainspring.errors import AppClosed, AppError, StoreUnavailable, WrongLoop
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
 from mainspring.model.flow import Flow
-from mainspring.model.record import NewJob
+from mainspring.model.record import NewGroup, NewJob
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry
-from mainspring.store.base import Added, CancelAnswer, Store
+from mainspring.store.base import INSIDE, Added, CancelAnswer, Store, inside_of
 from mainspring.store.open import open_store
 
 T = TypeVar("T")
@@ -78,8 +79,12 @@ class Opened:
         self.keyed: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
         self.workers: list[LocalWorker] = []
 
-    async def enqueue(self, new: NewJob) -> Added:
-        """Store one job, together with those that others enqueue at the same time."""
+    async def enqueue(self, new: NewJob, tx: object = None) -> Added:
+        """Store one job, together with those that others enqueue at the same time; or in a transaction."""
+        if tx is not None or INSIDE.get() is not None:
+            within = await self._add_within(tx, (new,))
+            if within is not None:
+                return within[0]
         if self.direct:
             added = (await self.store.add((new,)))[0]
         else:
@@ -89,17 +94,32 @@ class Opened:
                 worker.added(new)
         return added
 
-    async def enqueue_flows(self, flows: Sequence[Flow]) -> list[Added]:
+    async def enqueue_flows(self, flows: Sequence[Flow], tx: object = None) -> list[Added]:
         """Store all jobs and groups of these flows as one step; answers for the last job of each."""
-        jobs = [job for flow in flows for job in flow.jobs]
-        groups = [group for flow in flows for group in flow.groups]
-        answers = await patiently(partial(self.store.add, jobs, groups), "enqueue", ADD_RETRY)
+        jobs, groups = parts_of(flows)
+        answers = await self._add_within(tx, jobs, groups)
+        if answers is None:
+            answers = await patiently(partial(self.store.add, jobs, groups), "enqueue", ADD_RETRY)
+            self._tell(jobs, answers)
+        return last_of_each(flows, answers)
+
+    async def _add_within(
+        self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()
+    ) -> list[Added] | None:
+        """In the caller's transaction, or in that of the attempt that calls; None when there is neither."""
+        inside = inside_of(self.store)
+        if inside is not None and (tx is None or tx is inside.transaction.connection):
+            answers = await inside.transaction.add(jobs, groups)
+            inside.committed.append(partial(self._tell, jobs, answers))
+            return answers
+        return None if tx is None else await self.store.add_within(tx, jobs, groups)
+
+    def _tell(self, jobs: Sequence[NewJob], answers: Sequence[Added]) -> None:
+        """Workers of this process hear at once what was added."""
         for worker in self.workers:
             for new, added in zip(jobs, answers, strict=True):
                 if added.created:
                     worker.added(new)
-        places = iter(answers)
-        return [[next(places) for _ in flow.jobs][-1] for flow in flows]
 
     def paused(self) -> frozenset[str]:
         """The queues of which a worker of this process has heard that they are paused."""
@@ -223,6 +243,18 @@ class Connection:
         elif loop is here:
             raise AppError("this is the app's own event loop, which .sync would block for ever: await the verb itself")
         return _result_of(verb, loop)
+
+    def add_within(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
+        """Store jobs in the transaction of a connection that blocks, in the calling thread, whatever loop runs there.
+
+        Opens the store as `call` does. Raises WrongTransaction, Unsupported, and what the driver raises.
+        """
+        there = self._opened
+        if self.loop is None or there is None:
+            if _running_loop() is not None:
+                raise AppError("there is an event loop here, and this app is not open yet: say `async with app:` first")
+            there = self.call(self.opened)
+        return there.store.add_within_sync(tx, jobs, groups)
 
     @contextmanager
     def lent(self, store: Store, *, clock: Clock | None = None, ids: IdSource | None = None) -> Generator[None]:

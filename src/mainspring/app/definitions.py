@@ -200,8 +200,13 @@ def make_registered(fn: Callable[..., object], name: str, defaults: Mapping[str,
         raise InvalidOption(f"a task has no option {min(unknown)!r}; there are: {known}")
     is_async = is_async_function(fn)
     process = bool(defaults.get("process", False))
+    transaction = bool(defaults.get("transaction", False))
     if process and is_async:
         raise TaskDefinitionError(f"task {name!r}: process=True is for plain functions; an async one runs on the loop")
+    if transaction and not is_async:
+        raise TaskDefinitionError(
+            f"task {name!r}: transaction=True is for async functions, whose ctx.connection is awaited; write `async def`"
+        )
     context = takes_context(fn, name)
     retry = defaults.get("retry")
     return Registered(
@@ -216,6 +221,7 @@ def make_registered(fn: Callable[..., object], name: str, defaults: Mapping[str,
         timeout=optional_duration("timeout", defaults.get("timeout")),
         concurrency=positive("concurrency", defaults.get("concurrency")),
         store_result=bool(defaults.get("store_result", True)),
+        transaction=transaction,
     )
 
 

@@ -29,6 +29,7 @@ class TaskOptions(TypedDict, total=False):
     `unique_for`: how long the key is held at least, `"ever"`: until the job is pruned. `priority`: higher first,
     default 0. `queue`: where workers look for it. `retry`, `timeout`: in place of the task's own. `tags`: at most 255
     bytes each. `correlation`: an id that follow-ups inherit. `metadata`: JSON for people and for `ctx.metadata`.
+    `tx`: an open connection or session of yours: the job is stored in its transaction; for `enqueue` alone.
     """
 
     delay: Duration
@@ -43,13 +44,15 @@ class TaskOptions(TypedDict, total=False):
     tags: Sequence[str]
     correlation: str
     metadata: Mapping[str, object]
+    tx: object
 
 
 class TaskDefaults(TypedDict, total=False):
     """What a task says about all its jobs: the keywords of `@app.task(…)`, and the `options` of a task object.
 
     `process`: run in a child process. `concurrency`: how many of them one process runs at once. `store_result`:
-    False keeps none. The others are as in `TaskOptions`.
+    False keeps none. `transaction`: run inside a transaction of the store, `ctx.connection`, that the worker commits
+    together with the completion. The others are as in `TaskOptions`.
     """
 
     queue: str
@@ -61,25 +64,32 @@ class TaskDefaults(TypedDict, total=False):
     process: bool
     concurrency: int | None
     store_result: bool
+    transaction: bool
 
 
 class Settings(Struct, frozen=True):
-    """Checked options, ready to be written on a job: `job` holds keywords of NewJob, `given` what was said."""
+    """Checked options, ready to be written on a job: `job` holds keywords of NewJob, `given` what was said.
+
+    `tx`: whose transaction the job is stored in, when not in one of the store's own.
+    """
 
     job: dict[str, Any] = {}
     given: dict[str, Any] = {}
     retry: Retry | None = None
     timeout: float | None = None
+    tx: object = None
 
     def changed(self, options: Mapping[str, object]) -> Settings:
         """These with others on top. Raises InvalidOption that names the option and says what it takes."""
         job = dict(self.job)
-        retry, timeout = self.retry, self.timeout
+        retry, timeout, tx = self.retry, self.timeout, self.tx
         for name, value in options.items():
             if name == "retry":
                 retry = checked_retry(value)
             elif name == "timeout":
                 timeout = duration("timeout", value, above_zero=True)
+            elif name == "tx":
+                tx = value
             else:
                 job.update(_reader(name)(value))
         if "delay" in options and "run_at" in options:
@@ -88,7 +98,13 @@ class Settings(Struct, frozen=True):
             raise InvalidOption('unique_for says how long a key is held; give the key, too: unique="…"')
         if "retry" in options or "timeout" in options:
             job["options"] = pack(retry=retry, timeout=timeout)
-        return Settings(job, {**self.given, **options}, retry, timeout)
+        return Settings(job, {**self.given, **options}, retry, timeout, tx)
+
+    def without_tx(self, task: str) -> dict[str, Any]:
+        """`job`, for a template that is stored later. Raises InvalidOption when a transaction was given."""
+        if self.tx is not None:
+            raise InvalidOption(f"a bound {task} has no transaction of its own; give it to app.enqueue(…, tx=…)")
+        return self.job
 
     def taking(self, input: Input) -> bytes:  # noqa: A002  # the engine's word
         """The stored options of a job that takes the result of what it waits on."""
@@ -190,7 +206,7 @@ _READERS: Final[dict[str, Callable[[object], dict[str, object]]]] = {
 def _reader(name: str) -> Callable[[object], dict[str, object]]:
     reader = _READERS.get(name)
     if reader is None:
-        known = [*_READERS, "retry", "timeout"]
+        known = [*_READERS, "retry", "timeout", "tx"]
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(known))}"
         raise InvalidOption(f"there is no option {name!r}; {hint}")

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from mainspring.app.bound import BoundTask
-from mainspring.app.job import Job
+from mainspring.app.chunks import chunks, last_of_each, parts_of
+from mainspring.app.job import Job, enqueued
 
 if TYPE_CHECKING:
     from mainspring.app.app import App
@@ -27,13 +28,23 @@ class AppSync:
         self._app = app
         self._connection = connection
 
-    def enqueue(self, work: BoundTask[R], /) -> Job[R]:
+    def enqueue(self, work: BoundTask[R], /, *, tx: object = None) -> Job[R]:
         """See `App.enqueue`."""
+        if tx is not None:
+            return self.enqueue_many([work], tx=tx)[0]
         return self._connection.call(lambda: self._app.enqueue(work))
 
-    def enqueue_many(self, work: Iterable[BoundTask[R]], /) -> list[Job[R]]:
+    def enqueue_many(self, work: Iterable[BoundTask[R]], /, *, tx: object = None) -> list[Job[R]]:
         """See `App.enqueue_many`."""
-        return self._connection.call(lambda: self._app.enqueue_many(work))
+        if tx is None:
+            return self._connection.call(lambda: self._app.enqueue_many(work))
+        handles: list[Job[R]] = []
+        for chunk in chunks((each, self._app.compiled(each)) for each in work):
+            flows = [flow for _, flow in chunk]
+            answers = last_of_each(flows, self._connection.add_within(tx, *parts_of(flows)))
+            for (each, flow), added in zip(chunk, answers, strict=True):
+                handles.append(enqueued(self._connection, flow.last, added, each.returns))
+        return handles
 
     def idle(self) -> None:
         """See `App.idle`."""

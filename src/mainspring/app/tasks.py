@@ -82,13 +82,23 @@ class Task(Generic[P, R_co]):
         payload = self._parameters.encode(args, kwargs)
         new = NewJob(id=connection.ids(), task=self.name, payload=payload, **(inherited() | self._settings.job))
         opened = await connection.opened()
-        return enqueued(connection, new, await opened.enqueue(new), self._parameters)
+        return enqueued(connection, new, await opened.enqueue(new, self._settings.tx), self._parameters)
+
+    def enqueue_within(self, args: tuple[object, ...], kwargs: dict[str, object]) -> Job[R_co]:
+        """`enqueue` in the transaction of a connection that blocks: what `.sync.enqueue` does when one was given."""
+        connection = self._home.connection()
+        payload = self._parameters.encode(args, kwargs)
+        new = NewJob(id=connection.ids(), task=self.name, payload=payload, **(inherited() | self._settings.job))
+        added = connection.add_within(self._settings.tx, (new,))[0]
+        return enqueued(connection, new, added, self._parameters)
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> BoundTask[R_co]:
         """The task with its options and these arguments, not yet stored. Raises as `enqueue` for the arguments."""
         payload = self._parameters.encode(args, kwargs)
         return BoundTask(
-            One(NewJob(id="", task=self.name, payload=payload, **self._settings.job)), self._parameters, self.name
+            One(NewJob(id="", task=self.name, payload=payload, **self._settings.without_tx(self.name))),
+            self._parameters,
+            self.name,
         )
 
     def options(self, **options: Unpack[TaskOptions]) -> Self:
@@ -100,6 +110,11 @@ class Task(Generic[P, R_co]):
         copy.__dict__.update(self.__dict__)
         copy._settings = self._settings.changed(cast("dict[str, object]", options))
         return copy
+
+    @property
+    def within(self) -> bool:
+        """Whether its jobs are stored in a transaction of the caller's."""
+        return self._settings.tx is not None
 
     @property
     def given(self) -> TaskOptions:
@@ -131,7 +146,7 @@ class Task(Generic[P, R_co]):
                 f"{self!r} cannot take the result of the step before as its only argument: it takes "
                 f"({', '.join(self._parameters.names)}); give it its arguments with bind(…)"
             )
-        job = NewJob(id="", task=self.name, **self._settings.job)
+        job = NewJob(id="", task=self.name, **self._settings.without_tx(self.name))
         return One(job, self._settings.taking("value"), self._settings.taking("list"))
 
     @property
@@ -180,7 +195,9 @@ class TaskSync(Generic[P, R_co]):
         self._home = home
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
-        """See `Task.enqueue`. Raises AppError inside the app's own event loop."""
+        """See `Task.enqueue`. Raises AppError inside the app's own event loop, unless `tx` was given."""
+        if self._task.within:
+            return self._task.enqueue_within(args, kwargs)
         return self._home.connection().call(lambda: self._task.enqueue(*args, **kwargs))
 
 

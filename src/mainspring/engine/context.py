@@ -14,6 +14,7 @@ from mainspring.clock import moment
 from mainspring.codec import decode, encode
 from mainspring.errors import AppError
 from mainspring.model.record import JobRecord
+from mainspring.store.base import Inside
 
 PROGRESS_LIMIT: Final = 16 * 1024
 """Bytes that one `progress` may have."""
@@ -59,7 +60,10 @@ class Context:
     ('mail.send', 1, False)
     """
 
-    __slots__ = ("_around", "_logger", "_sink", "_started", "cancelled", "job", "reported")
+    __slots__ = ("_around", "_logger", "_sink", "_started", "cancelled", "inside", "job", "reported")
+
+    inside: Inside
+    """The engine's: the transaction that this attempt runs in. Not there in other attempts, which it costs nothing."""
 
     def __init__(
         self,
@@ -172,6 +176,24 @@ class Context:
     def state(self) -> Any:  # what the app's lifespan yields is the user's own type
         """What the app's lifespan has yielded; None without one."""
         return self._around.state
+
+    @property
+    def connection(self) -> Any:  # a connection of the store's driver, which is another type for each store
+        """The open transaction that this attempt of a `@app.task(transaction=True)` runs in.
+
+        On PostgreSQL an asyncpg connection; on SQLite one of ours with the same `execute`, `executemany`, `fetch`,
+        `fetchrow` and `fetchval`, all to be awaited. The worker commits after the function has returned; never commit or
+        roll back here. Raises AppError in other tasks, and where a task is called without a job.
+
+            await ctx.connection.execute("UPDATE account SET cents = cents - $1 WHERE id = $2", cents, account)
+        """
+        try:
+            return self.inside.transaction.connection
+        except AttributeError:
+            raise AppError(
+                f"{self.job.task} does not run inside a transaction; define it with @app.task(transaction=True), and let a"
+                " worker run it"
+            ) from None
 
     @property
     def stopping(self) -> bool:

@@ -18,7 +18,7 @@ in the order in which its members were added, or merged dicts as keywords."""
 OPTION_NAMES: Final = frozenset(
     {
         *("delay", "run_at", "unique", "unique_for", "priority", "queue", "expires"),
-        *("retry", "timeout", "tags", "correlation", "metadata"),
+        *("retry", "timeout", "tags", "correlation", "metadata", "tx"),
     }
 )
 """What `task.options(…)` takes, and the function does not."""

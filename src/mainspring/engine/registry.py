@@ -19,7 +19,8 @@ class Registered:
 
     `mode`: on the loop, in a thread, in a child process. `queue`, `priority`, `retry`, `timeout` (seconds) are the
     defaults of its jobs; `concurrency` is how many of them one process runs at once (None: as many as it has room
-    for). `takes_context`: the function's first parameter is the Context.
+    for). `takes_context`: the function's first parameter is the Context. `transaction`: attempts run inside a transaction of
+    the store.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Registered:
     timeout: float | None = None
     concurrency: int | None = None
     store_result: bool = True
+    transaction: bool = False
 
 
 class Registry:
