@@ -10,7 +10,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, Block, PageRun, blocks, page_run
 
 WITH_CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
-KNOWN = {"python", "text", "console", "ini", "toml", "mermaid", "json"}
+KNOWN = {"python", "text", "console", "ini", "toml", "mermaid", "json", "sql"}
 
 
 def name_of(page: Path) -> str:

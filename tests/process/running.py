@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -12,6 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from mainspring.app.app import App
+from mainspring.model.record import JobRecord
 
 SHOP = """
 import asyncio, ctypes, json, os, signal, sys, time
@@ -41,6 +45,19 @@ async def wait(name: str) -> None:
 async def block(name: str, seconds: float) -> None:
     write(name, "begin", os.getpid())
     time.sleep(seconds)
+    write(name, "end", os.getpid())
+
+@app.task(name="patient", timeout=60)
+async def patient(name: str, seconds: float) -> None:
+    write(name, "begin", os.getpid())
+    await asyncio.sleep(1)
+    time.sleep(seconds)
+    write(name, "end", os.getpid())
+
+@app.task(name="gil")
+async def gil(name: str, seconds: int) -> None:
+    write(name, "begin", os.getpid())
+    ctypes.PyDLL(None).sleep(seconds)  # unlike CDLL, it keeps the GIL
     write(name, "end", os.getpid())
 
 @app.task(name="thread")
@@ -88,17 +105,21 @@ async def die(name: str) -> None:
 
 
 class Shop:
-    """A folder with an app in it, a SQLite file and a ledger."""
+    """A folder with an app in it, a SQLite file or another store, and a ledger."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
-        self.url = f"sqlite:///{folder / 'work.db'}"
+        self.url = f"sqlite:///{folder / 'work.db'}" if url is None else url
         self.ledger = folder / "ledger.txt"
         (folder / "shop.py").write_text(SHOP, encoding="utf-8")
 
     def run(self, *arguments: str, app: str = "shop:app") -> Run:
         """`mainspring run shop:app` with these arguments, started."""
-        return Run(self.folder, ["run", app, *arguments], {"MAINSPRING_URL": self.url, "LEDGER": str(self.ledger)})
+        return self.start("run", app, *arguments)
+
+    def start(self, *arguments: str) -> Run:
+        """`mainspring` with these arguments, started."""
+        return Run(self.folder, arguments, {"MAINSPRING_URL": self.url, "LEDGER": str(self.ledger)})
 
     def go(self) -> None:
         """The jobs of task "wait" may end, these and those that come."""
@@ -186,6 +207,32 @@ class Run:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end within {within} s; the log:\n{self.text()}") from None
+
+
+def enqueue(shop: Shop, task: str, **arguments: object) -> str:
+    """Store a job of the shop's app; returns its id."""
+
+    async def add() -> str:
+        async with App(shop.url) as app:
+            return (await app.remote(task).enqueue(**arguments)).id
+
+    return asyncio.run(add())
+
+
+def record(shop: Shop, job: str) -> JobRecord:
+    """The job as the store has it now."""
+
+    async def read() -> JobRecord:
+        async with App(shop.url) as app:
+            return await (await app.jobs.get(job)).refresh()
+
+    return asyncio.run(read())
+
+
+def until_state(shop: Shop, job: str, state: str) -> JobRecord:
+    """The job, as soon as it is in this state."""
+    wait_until(lambda: record(shop, job).state == state, 20.0, f"{job} is {record(shop, job)}, not {state}")
+    return record(shop, job)
 
 
 def lives(pid: int) -> bool:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.app.app import App
-from mainspring.model.record import JobRecord
-from tests.process.running import Run, Shop, lives, wait_until
+from tests.process.running import Run, Shop, enqueue, lives, record, until_state, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,27 +23,6 @@ pytestmark = [
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
-
-
-def enqueue(shop: Shop, task: str, **arguments: object) -> str:
-    async def add() -> str:
-        async with App(shop.url) as app:
-            return (await app.remote(task).enqueue(**arguments)).id
-
-    return asyncio.run(add())
-
-
-def record(shop: Shop, job: str) -> JobRecord:
-    async def read() -> JobRecord:
-        async with App(shop.url) as app:
-            return await (await app.jobs.get(job)).refresh()
-
-    return asyncio.run(read())
-
-
-def until_state(shop: Shop, job: str, state: str) -> JobRecord:
-    wait_until(lambda: record(shop, job).state == state, 20.0, f"{job} is {record(shop, job)}, not {state}")
-    return record(shop, job)
 
 
 # --- the dead are replaced ------------------------------------------------------------------------
@@ -110,6 +88,16 @@ def test_C7_a_blocked_loop_is_ended_and_its_job_is_a_suspect(shop: Shop) -> None
         run.until_up(2)
         shop.until(2, "a", "begin")
         assert record(shop, job).suspect
+
+
+def test_C7_nobody_is_killed_before_the_longest_timeout_of_its_jobs(shop: Shop) -> None:
+    with shop.run("--stall-limit", "1") as run:
+        run.until_up(1)
+        job = enqueue(shop, "patient", name="a", seconds=3)
+        shop.until(1, "a", "end")
+        assert until_state(shop, job, "completed").attempt == 1
+        assert "has stood still for 1 s" not in run.text()
+        assert len(run.workers()) == 1
 
 
 @pytest.mark.parametrize(("how", "held"), [("python", ["nothing"]), ("c", ["the", "pipe"])])

@@ -25,7 +25,7 @@ from mainspring.cli.loading import NotLoaded, home_of, load_app
 from mainspring.cli.logs import configure
 from mainspring.cli.settings import Exit, WorkerOrder
 from mainspring.cli.started import Started
-from mainspring.cli.words import TICK, TICK_EVERY, Left, NotUp, Ready, Refused, Stop, Word, line, word_of
+from mainspring.cli.words import TICK, Left, Longest, NotUp, Ready, Refused, Stop, Word, line, tick_every, word_of
 from mainspring.engine.drained import Stopped
 from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStopped
 from mainspring.engine.settings import WorkerSettings
@@ -79,6 +79,7 @@ class WorkerChild:
         self._started = Started(order.table)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._worker: Worker | None = None
         self._announced = False
         self._report = Stopped()
 
@@ -90,6 +91,7 @@ class WorkerChild:
             try:
                 await self._check_store()
                 async with self._app.working(self._worker_settings()) as worker:
+                    self._worker = worker
                     await self._announce(worker)
                     await self._until_stopped()
                     await self._stop_worker(worker)
@@ -185,9 +187,15 @@ class WorkerChild:
         self._report = event.report
 
     async def _tick(self) -> None:
+        every = tick_every(self._settings.lease_time)
+        told = 0.0
         while True:
+            longest = 0.0 if self._worker is None else self._worker.longest_timeout
+            if longest != told:
+                self._say(Longest(longest))
+                told = longest
             self._send(TICK)
-            await asyncio.sleep(TICK_EVERY)
+            await asyncio.sleep(every)
 
     def _say(self, word: Word) -> None:
         self._send(line(word))

@@ -37,7 +37,7 @@ def load_app(path: str) -> App:
     if inspect.isfunction(found) and not inspect.signature(found).parameters:
         found = found()
     if not isinstance(found, App):
-        raise NotLoaded(f"{path} is a {type(found).__name__}, not an App; {_apps_in(module, name)}")
+        raise NotLoaded(f"{path} is no App: its type is {type(found).__name__}; {_apps_in(module, name)}")
     return found
 
 

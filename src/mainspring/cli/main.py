@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mainspring.cli.check import check
+from mainspring.cli.migrate import migrate
 from mainspring.cli.run import run
 
 cli = typer.Typer(
@@ -18,6 +20,8 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cli.command("run")(run)
+cli.command("migrate")(migrate)
+cli.command("check")(check)
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ START_LIMIT: Final = 60.0
 """Seconds of silence that a worker process has until it is up, when `stall_limit` is shorter: imports may be slow."""
 
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at the silence of the workers; shorter for a short `stall_limit`."""
+"""Seconds between two looks at the silence of the workers; fewer for a short `stall_limit` or lease time."""
 
 STOP_MARGIN: Final = 10.0
 """Seconds that a worker has beyond its grace to hand back and to leave, before it is killed."""
@@ -48,7 +49,7 @@ class Parent:
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings
         self._workers: set[WorkerProcess] = set()
-        self._witness = Witness()
+        self._witness = Witness(settings.lease_time)
         self._stop = asyncio.Event()
         self._signals = 0
         self._failed_starts = 0
@@ -120,15 +121,14 @@ class Parent:
             while (word := await worker.listen()) is not None:
                 if isinstance(word, Ready):
                     log.info("worker process %d (pid %d) is up: %s", number, worker.pid, word.worker)
-                    await self._witness.know(word)
+                    self._witness.know(word)
                     if not self._first.done():
                         self._first.set_result(word)
         finally:
             self._workers.discard(worker)
             end = await worker.end()
         self._tell(end, number)
-        if end.left is None or end.left.left_behind:
-            await self._witness.died(end)
+        await self._witness.ended(end)
         return end
 
     def _tell(self, end: End, number: int) -> None:
@@ -213,7 +213,7 @@ class Parent:
     async def _look_after(self) -> None:
         loop = asyncio.get_running_loop()
         limit = self._settings.stall_limit
-        every = LOOK_EVERY if limit is None else min(LOOK_EVERY, limit / 4)
+        every = min(LOOK_EVERY, self._settings.lease_time / 20, math.inf if limit is None else limit / 4)
         last = loop.time()
         while True:
             await asyncio.sleep(every)
@@ -222,14 +222,18 @@ class Parent:
             for worker in list(self._workers):
                 worker.look()
                 worker.silence += passed
-                allowed = limit if limit is None or worker.ready is not None else max(limit, START_LIMIT)
+                allowed = (
+                    None
+                    if limit is None
+                    else max(limit, START_LIMIT if worker.ready is None else worker.longest_timeout)
+                )
                 if allowed is not None and worker.silence > allowed:
                     log.error("pid %d has stood still for %.3g s (stall_limit): it is killed", worker.pid, allowed)
                     worker.kill(silent=True)
                 elif self._kill_at is not None and loop.time() > self._kill_at:
                     log.error("pid %d has not stopped in time: it is killed", worker.pid)
                     worker.kill()
-            await self._witness.beat(self._workers, self._settings.lease_time)
+            self._witness.beat(self._workers)
 
     async def _reload(self, folder: Path, since: float) -> None:
         """Replace the workers whenever the code has changed; for development."""

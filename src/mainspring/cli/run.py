@@ -47,6 +47,10 @@ def run(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Kill and replace a process that stands still so long; 0: never."),
     ] = 300.0,
+    lease_time: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="How long a worker may be silent before others run its jobs."),
+    ] = 15.0,
     log_level: Annotated[Level, typer.Option(help="What is logged, from this level on.")] = Level.info,
     log_format: Annotated[Format, typer.Option(help="One JSON object a line, or text.")] = Format.text,
 ) -> None:
@@ -55,8 +59,9 @@ def run(
     SIGTERM or Ctrl-C: running jobs have the grace to end, the others are handed back. Once more: everything is
     handed back now. A third time: the processes are killed, and their jobs rescued by others.
 
-    A process that dies is replaced, and its jobs run again. On SQLite, several of these can work one file; a store
-    in memory is refused, since one process only sees it.
+    A process that dies is replaced, and its jobs run again. One whose code does not let the event loop turn keeps its
+    jobs, until the stall limit: this process tells the store that it lives. Several of these can work on one store at
+    once; a store in memory is refused, since one process only sees it.
 
     Exit codes: 0 stopped cleanly; 1 a process died while it was to stop, or none came up in 3 tries; 2 the app cannot
     be run; 3 results could not be written, those jobs run again; 70 a process stood still and was killed.
@@ -73,6 +78,7 @@ def run(
         reload=reload,
         grace=grace,
         stall_limit=stall_limit or None,
+        lease_time=lease_time,
         log_level=log_level.value,
         log_format=log_format.value,
     )

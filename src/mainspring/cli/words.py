@@ -11,7 +11,16 @@ TICK: Final = b"\n"
 """The loop of the worker process turns."""
 
 TICK_EVERY: Final = 0.5
-"""Seconds between two ticks."""
+"""Seconds between two ticks, fewer for a short lease time."""
+
+
+def tick_every(lease_time: float) -> float:
+    """Seconds between two ticks: a busy loop is to be seen well within the lease time.
+
+    >>> tick_every(15.0), tick_every(2.0)
+    (0.5, 0.2)
+    """
+    return min(TICK_EVERY, lease_time / 10)
 
 
 class Ready(Struct, frozen=True, tag=True):
@@ -26,6 +35,12 @@ class Ready(Struct, frozen=True, tag=True):
     shared: bool
     code: str
     since: float
+
+
+class Longest(Struct, frozen=True, tag=True):
+    """The longest timeout among the running jobs, in seconds; told when it changes. Nobody stands still before it."""
+
+    timeout: float
 
 
 class Refused(Struct, frozen=True, tag=True):
@@ -62,7 +77,7 @@ class Stop(Struct, frozen=True, tag=True):
     now: bool = False
 
 
-Word = Ready | Refused | NotUp | Left | Stop
+Word = Ready | Longest | Refused | NotUp | Left | Stop
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)

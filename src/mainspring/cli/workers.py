@@ -14,7 +14,7 @@ import msgspec
 
 from mainspring.cli.settings import RunSettings, WorkerOrder
 from mainspring.cli.started import Started, new_table
-from mainspring.cli.words import Left, NotUp, Ready, Refused, Stop, Word, line, word_of
+from mainspring.cli.words import Left, Longest, NotUp, Ready, Refused, Stop, Word, line, word_of
 from mainspring.engine.processes.children import cause_of_death
 
 REAP_LIMIT: Final = 10.0
@@ -48,6 +48,8 @@ class WorkerProcess:
         self.left: Left | None = None
         self.refused: str | None = None
         self.not_up: NotUp | None = None
+        self.longest_timeout = 0.0
+        """The longest timeout among its running jobs, in seconds."""
         self.silence = 0.0
         """Seconds since the last tick that this process was awake to see."""
         self.silent = False
@@ -81,6 +83,9 @@ class WorkerProcess:
             match word:
                 case Ready():
                     self.ready = word
+                case Longest(timeout):
+                    self.longest_timeout = timeout
+                    continue
                 case Left():
                     self.left = word
                 case Refused(text):

@@ -48,7 +48,7 @@ def test_an_app_is_found(shop: str, name: str, tmp_path: Path) -> None:
         (":app", "package.module:name"),
         ("{}.main:ap", r"did you mean shop_for_loading\.main:app\?"),
         ("{}.main:zzz", "apps there: app"),
-        ("{}.main:other", "is a int, not an App"),
+        ("{}.main:other", "is no App: its type is int"),
         ("{}:app", "there is no app in it"),
         ("{}.mian:app", r"no module 'shop_for_loading\.mian'"),
         ("nowhere_at_all.main:app", "no module 'nowhere_at_all'"),
