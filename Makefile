@@ -39,7 +39,7 @@ fix: $(READY)  ## sort imports, apply safe fixes, format
 	$(PY) -m ruff format .
 
 bench: $(READY)  ## measure (ROWS="drain.sqlite latency --quick" for a selection)
-	$(PY) -m bench $(ROWS)
+	$(PY) -m bench --save $(ROWS)
 
 soak: $(READY)  ## the long tests
 	$(PY) -m pytest -m soak --timeout 0 -s $(PYTEST_ARGS)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from bench import peers
 from bench.measurement import PeerRunner, Row, Run, Unverified
-from bench.report import Bar, table, write_json
+from bench.pictures import save
+from bench.postgres.rows import PEERS
+from bench.report import Bar, parts, table, write_json
 from bench.rows import NAMES, UnknownRow, measure, select
 
 
@@ -23,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(NAMES))
         return 0
     if asked.peers:
-        peers.install()
-        if not asked.rows:
-            print(f"installed: {', '.join(peers.PACKAGES)}")
+        for said in peers.install([peers.SMALL, *(peer.environment for peer in PEERS)]):
+            print(said)
+        if not asked.rows and not asked.save:
             return 0
     try:
         names = select(asked.rows)
@@ -43,7 +45,14 @@ def _measure(names: Sequence[str], asked: argparse.Namespace) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=place, prefix="run-") as folder:
         rounds = asked.rounds or (3 if asked.quick else 5)
-        run = Run(Path(folder), quick=asked.quick, rounds=rounds, peer=_peers(asked), progress=bar)
+        run = Run(
+            Path(folder),
+            quick=asked.quick,
+            rounds=rounds,
+            peer=_peers(asked),
+            progress=bar,
+            peers=not asked.no_peers,
+        )
         try:
             for found in measure(names, run):
                 rows += found
@@ -53,11 +62,25 @@ def _measure(names: Sequence[str], asked: argparse.Namespace) -> int:
             bar.clear()
             print(f"not verified: {error}", file=sys.stderr)
             return 1
-    print(table(rows))
-    print(f"every job ran exactly once; median of {rounds} interleaved rounds, min-max beside it")
+    bar.clear()
+    return _tell(rows, run, asked)
+
+
+def _tell(rows: Sequence[Row], run: Run, asked: argparse.Namespace) -> int:
+    """Print and write; 1 when nothing at all could be measured."""
+    if rows:
+        print(table(rows))
+        print(f"every job ran exactly once; median of {run.rounds} interleaved rounds, min-max beside it")
+    for row in rows:
+        if row.ways:
+            print(f"\n{parts(row)}")
+    for note in run.notes:
+        print(f"note: {note}")
     if asked.json:
         write_json(rows, Path(asked.json))
-    return 0
+    if asked.save:
+        print(f"written: {', '.join(save(rows, quick=asked.quick))}")
+    return 0 if rows else 1
 
 
 def _peers(asked: argparse.Namespace) -> PeerRunner:
@@ -82,9 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="a row, or how rows begin: drain, latency.cross")
     parser.add_argument("--quick", action="store_true", help="under 40 s for any one row, less exact")
     parser.add_argument("--json", metavar="FILE", help="write the rows there")
+    parser.add_argument("--save", action="store_true", help="keep the rows in bench/results and draw the pictures")
     parser.add_argument("--rounds", type=int, help="how many rounds (5; quick 3)")
-    parser.add_argument("--dir", metavar="FOLDER", help="measure the disk that this is on (default: .cache/bench)")
-    parser.add_argument("--peers", action="store_true", help="install the peers first, in .cache/peers")
+    parser.add_argument(
+        "--dir",
+        metavar="FOLDER",
+        help="measure the disk that this is on (default: .cache/bench); a server has its own folder",
+    )
+    parser.add_argument(
+        "--peers", action="store_true", help="install the peers that are missing first, in .cache/peers"
+    )
     parser.add_argument("--no-peers", action="store_true", help="leave the peers out")
     parser.add_argument("--list", action="store_true", help="the names of the rows")
     return parser

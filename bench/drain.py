@@ -13,7 +13,7 @@ from functools import partial
 from time import perf_counter
 
 from bench import bare
-from bench.measurement import Measurement, Row, Run, interleaved, verify_once
+from bench.measurement import OURS, Measurement, Row, Run, interleaved, verify_once
 from bench.peers import peer_rate
 from bench.report import row_of
 from bench.stores import fdatasync_ms, place_for
@@ -29,12 +29,12 @@ def measure(store: str, run: Run) -> Sequence[Row]:
     if store != "memory":
         ways["bare loop"] = lambda: bare.drain(place_for(store, run.folder), jobs)
         synchronous = "full" if store == "sqlite" else "off"
-        theirs = peer_rate(run, "peer_sqlite", "drain", synchronous, run.count(10_000, 4_000))
+        theirs = peer_rate(run, "huey_sqlite", "drain", synchronous, run.count(10_000, 4_000))
         if theirs is not None:
             ways["huey"] = theirs
     samples = interleaved(run, name, ways)
     synced = fdatasync_ms(run.folder) if store != "memory" else None
-    return [row_of(name, "jobs/s", samples, verified=jobs * run.rounds, fdatasync=synced)]
+    return [row_of(name, "jobs/s", samples, verified=jobs * len(samples[OURS].values), fdatasync=synced)]
 
 
 def ours(store: str, run: Run, jobs: int) -> float:

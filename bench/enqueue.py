@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from bench import bare
-from bench.measurement import Measurement, Row, Run, interleaved, verify_once
+from bench.measurement import OURS, Measurement, Row, Run, interleaved, verify_once
 from bench.peers import peer_rate
 from bench.report import row_of
 from bench.stores import fdatasync_ms, place_for
@@ -31,12 +31,12 @@ def measure(how: str, store: str, run: Run) -> Sequence[Row]:
     ways: dict[str, Callable[[], float]] = {"mainspring": partial(ours, how, store, run, jobs)}
     if store == "sqlite":
         ways["bare loop"] = lambda: bare.enqueue(place_for(store, run.folder), jobs, BARE_BATCH[how])
-        theirs = peer_rate(run, "peer_sqlite", "enqueue", "full", run.count(4_000, 1_500)) if how == "one" else None
+        theirs = peer_rate(run, "huey_sqlite", "enqueue", "full", run.count(4_000, 1_500)) if how == "one" else None
         if theirs is not None:
             ways["huey"] = theirs
     samples = interleaved(run, name, ways)
     synced = fdatasync_ms(run.folder) if store == "sqlite" else None
-    return [row_of(name, "jobs/s", samples, verified=jobs * run.rounds, fdatasync=synced)]
+    return [row_of(name, "jobs/s", samples, verified=jobs * len(samples[OURS].values), fdatasync=synced)]
 
 
 def ours(how: str, store: str, run: Run, jobs: int) -> float:

@@ -14,7 +14,7 @@ from functools import partial
 from statistics import quantiles
 from time import perf_counter
 
-from bench.measurement import Measurement, Row, Run, Samples, Unverified, interleaved, verify_once
+from bench.measurement import OURS, Measurement, Row, Run, Samples, Unverified, interleaved, verify_once
 from bench.peers import ROOT
 from bench.report import row_of
 from bench.stores import fdatasync_ms, place_for
@@ -41,13 +41,13 @@ def measure(prefix: str, store: str, run: Run) -> Sequence[Row]:
 
     ours = partial(_across, run, jobs) if prefix.endswith("cross") else partial(_within, store, run, jobs)
     ways = {"mainspring": way("mainspring", ours)}
-    if store == "sqlite" and prefix == "latency" and run.peer("peer_sqlite", "latency", "full", "3", str(run.folder)):
+    if store == "sqlite" and prefix == "latency" and run.peer("huey_sqlite", "latency", "full", "3", str(run.folder)):
         ways["huey"] = way("huey", partial(_theirs, run, run.count(100, 40)))
     halves = interleaved(run, f"{prefix}.{store}", ways)
     ends = {who: Samples(tuple(values)) for who, values in tails.items()}
     synced = fdatasync_ms(run.folder) if store == "sqlite" else None
     return [
-        row_of(f"{prefix}.{level}.{store}", "ms", samples, verified=jobs * run.rounds, fdatasync=synced)
+        row_of(f"{prefix}.{level}.{store}", "ms", samples, verified=jobs * len(samples[OURS].values), fdatasync=synced)
         for level, samples in zip(LEVELS, (halves, ends), strict=True)
     ]
 
@@ -110,7 +110,7 @@ async def _feed(enqueue: Callable[[int], Awaitable[object]], jobs: int) -> list[
 
 
 def _theirs(run: Run, jobs: int) -> tuple[float, float]:
-    found = run.peer("peer_sqlite", "latency", "full", str(jobs), str(run.folder))
+    found = run.peer("huey_sqlite", "latency", "full", str(jobs), str(run.folder))
     if found is None:
         raise Unverified("huey answered once and then no more")
     return found["p50"], found["p99"]

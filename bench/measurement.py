@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Literal, NamedTuple, Protocol
 
 Unit = Literal["jobs/s", "ms", "µs"]
+OURS = "mainspring"
+QUICK_SECONDS = 18.0  # after them a quick run begins no further round
 
 
 class Unverified(Exception):
     """A job ran twice, or not at all: the numbers of this run mean nothing."""
+
+
+class Absent(Exception):
+    """Something that was to be measured is not here, or did not work; the message says what."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How somebody fared in a row with a server: ourselves, a bare loop, or a peer in these settings.
+
+    `cores`: how many were kept busy, the server's part included.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    jobs: int
+    settings: str = ""
+    guarantee: str = ""
+    version: str = ""
+    worker_us: float | None = None
+    server_us: float | None = None
+    cores: float | None = None
+    wal_bytes: float | None = None
+    commits: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +51,8 @@ class Row:
     `ceiling_ratio`: this value over that of a bare loop that does the least durable work on our own tables.
     `peer_ratio`: how many times better than `peer`, the best of the peers. `verified`: how many jobs (or calls) were
     seen to run exactly once. `fdatasync_ms`: what one takes on this disk; None where nothing is synced.
+    With a server, per job: processor time of the worker and of the server, write-ahead log, commits; `ways`: the same
+    for everybody who took part.
     """
 
     name: str
@@ -37,6 +68,11 @@ class Row:
     peer_value: float | None = None
     peer_ratio: float | None = None
     fdatasync_ms: float | None = None
+    worker_us: float | None = None
+    server_us: float | None = None
+    wal_bytes: float | None = None
+    commits: float | None = None
+    ways: tuple[Way, ...] | None = None
 
 
 class Progress(Protocol):
@@ -53,13 +89,18 @@ class PeerRunner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One call of the benchmark. `folder` is new and empty, on the disk that is to be measured."""
+    """One call of the benchmark. `folder` is new and empty, on the disk that is to be measured.
+
+    `peers`: those with a server may be measured too. `notes`: what whoever reads the rows must know besides.
+    """
 
     folder: Path
     quick: bool
     rounds: int
     peer: PeerRunner
     progress: Progress
+    peers: bool = True
+    notes: list[str] = field(default_factory=list)
 
     def count(self, full: int, quick: int) -> int:
         """How many jobs or calls."""
@@ -95,6 +136,8 @@ class Samples(NamedTuple):
 def interleaved(run: Run, what: str, ways: Mapping[str, Callable[[], float]]) -> dict[str, Samples]:
     """Every way once in each round; every second round backwards, so that no way always follows the same other.
 
+    A way that turns out to be Absent is left out, with a note; without our own there is nothing to say (raises Absent).
+
     >>> from bench.peers import no_peers
     >>> run = Run(Path(), quick=True, rounds=3, peer=no_peers, progress=lambda what, done, total: None)
     >>> interleaved(run, "x", {"a": lambda: 1.0, "b": lambda: 2.0})["b"].values
@@ -102,11 +145,23 @@ def interleaved(run: Run, what: str, ways: Mapping[str, Callable[[], float]]) ->
     """
     values: dict[str, list[float]] = {name: [] for name in ways}
     total, done = run.rounds * len(ways), 0
+    begin = perf_counter()
     for number in range(run.rounds):
+        if run.quick and number and perf_counter() - begin > QUICK_SECONDS:
+            run.notes.append(f"{what}: {number} of {run.rounds} rounds, this machine is busy or slow")
+            break
         for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
             run.progress(f"{what}: {name}", done, total)
-            values[name].append(ways[name]())
             done += 1
+            if name not in values:
+                continue
+            try:
+                values[name].append(ways[name]())
+            except Absent as error:
+                if name == OURS:
+                    raise
+                run.notes.append(f"{what}: {error}")
+                del values[name]
     run.progress(what, done, total)
     return {name: Samples(tuple(found)) for name, found in values.items()}
 

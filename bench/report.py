@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TextIO
 
-from bench.measurement import Row, Samples, Unit
+from bench.measurement import Row, Samples, Unit, Way
 
+PART = ("  who", "value", "min-max", "worker", "server", "cores", "WAL", "commits", "jobs", "version", "settings")
 HEAD = ("row", "value", "min-max", "unit", "of bare loop", "best peer", "times better", "exactly once", "fdatasync")
 
 
@@ -47,15 +48,26 @@ def table(rows: Sequence[Row]) -> str:
     row  value  min-max      unit    of bare loop  best peer  times better  exactly once  fdatasync
     a.b  1,234  1,200-1,300  jobs/s  -             -          -             9 jobs        -
     """
-    lines = [HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return _columns([HEAD, *(_cells(row) for row in rows)])
+
+
+def parts(row: Row) -> str:
+    """Everybody who took part in a row with a server, the best first; processor time, log and commits are per job.
+
+    >>> way = Way(name="us", value=2000, low=1900, high=2100, jobs=50, worker_us=12.3, server_us=9, cores=0.9,
+    ...           wal_bytes=700, commits=0.01)
+    >>> print(parts(Row(name="a.b", value=2000, unit="jobs/s", low=1900, high=2100, rounds=3, verified=9, ways=(way,))))
+    a.b, jobs/s
+      who  value  min-max      worker   server  cores  WAL    commits  jobs  version  settings
+      us   2,000  1,900-2,100  12.3 µs  9 µs    0.90   700 B  0.01     50    -        -
+    """
+    ways = sorted(row.ways or (), key=lambda way: way.value, reverse=row.unit == "jobs/s")
+    return f"{row.name}, {row.unit}\n" + _columns([PART, *(_part(way) for way in ways)])
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """A list of rows; fields that do not exist for a row are left out."""
-    present = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
-    return json.dumps([{key: _rounded(value) for key, value in row.items()} for row in present], indent=1) + "\n"
+    return json.dumps(_plain(rows), indent=1, ensure_ascii=False) + "\n"
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
@@ -105,5 +117,37 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _rounded(value: object) -> object:
+def _part(way: Way) -> tuple[str, ...]:
+    def cell(value: float | None, unit: str = "") -> str:
+        return "-" if value is None else number(value) + unit
+
+    return (
+        f"  {way.name}",
+        number(way.value),
+        f"{number(way.low)}-{number(way.high)}",
+        cell(way.worker_us, " µs"),
+        cell(way.server_us, " µs"),
+        "-" if way.cores is None else f"{way.cores:.2f}",
+        cell(way.wal_bytes, " B"),
+        cell(way.commits),
+        f"{way.jobs:,}",
+        way.version or "-",
+        way.settings or "-",
+    )
+
+
+def _columns(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _plain(value: object) -> object:
+    """As JSON knows it: floats of six digits, nothing that is None."""
+    if isinstance(value, Row | Way):
+        named = ((each.name, getattr(value, each.name)) for each in fields(value))
+        return {name: _plain(part) for name, part in named if part is not None and part != ""}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

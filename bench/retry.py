@@ -26,7 +26,7 @@ def measure(fails: int, kind: Kind, run: Run) -> Sequence[Row]:
     ways = {"mainspring": partial(ours, fails, kind, seconds)}
     for peer in RETRY_PEERS:
         # A first short call says whether the peer is there and can do this at all.
-        if run.peer("peer_retry", peer, kind, str(fails), "0.02") is not None:
+        if run.peer("retrying", peer, kind, str(fails), "0.02") is not None:
             ways[peer] = partial(_theirs, run, peer, kind, fails, seconds)
     samples = interleaved(run, name_of(fails, kind), ways)
     return [row_of(name_of(fails, kind), "µs", samples, verified=verify(fails, kind))]
@@ -67,7 +67,7 @@ def verify(fails: int, kind: Kind, times: int = 1000) -> int:
 
 
 def _theirs(run: Run, peer: str, kind: Kind, fails: int, seconds: float) -> float:
-    found = run.peer("peer_retry", peer, kind, str(fails), str(seconds))
+    found = run.peer("retrying", peer, kind, str(fails), str(seconds))
     if found is None:
         raise Unverified(f"{peer} answered once and then no more")
     return found["over"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench import drain, enqueue, latency, retry
-from bench.measurement import Measurement, Row, Run
+from bench.measurement import Absent, Measurement, Row, Run
+from bench.postgres import rows as postgres
 
 MEASUREMENTS: tuple[Measurement, ...] = (
     *drain.MEASUREMENTS,
     *enqueue.MEASUREMENTS,
     *latency.MEASUREMENTS,
+    *postgres.MEASUREMENTS,
     *retry.MEASUREMENTS,
 )
 NAMES: tuple[str, ...] = tuple(name for measurement in MEASUREMENTS for name in measurement.names)
@@ -35,10 +37,15 @@ def select(asked: Sequence[str]) -> list[str]:
 
 
 def measure(names: Sequence[str], run: Run) -> Iterator[list[Row]]:
-    """Measure what is needed for these rows, and nothing else."""
+    """Measure what is needed for these rows, and nothing else. What cannot be measured here is said in the notes."""
     for measurement in MEASUREMENTS:
-        if wanted := set(measurement.names) & set(names):
+        wanted = [name for name in measurement.names if name in names]
+        if not wanted:
+            continue
+        try:
             yield [row for row in measurement.measure(run) if row.name in wanted]
+        except Absent as error:
+            run.notes.append(f"not measured: {', '.join(wanted)}: {error}")
 
 
 def _belongs(row: str, asked: str) -> bool:

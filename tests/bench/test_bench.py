@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from bench.__main__ import main
-from bench.measurement import Run, Samples, Unverified, interleaved, verify_once
-from bench.peers import PACKAGES, no_peers
+from bench.frame import Ledger
+from bench.measurement import Absent, Row, Run, Samples, Unverified, Way, interleaved, verify_once
+from bench.peers import SMALL, Environment, no_peers
+from bench.pictures import bars
+from bench.postgres.rows import PEERS, taking_part
+from bench.postgres.usage import server_seconds
 from bench.report import as_json, row_of, table
 from bench.rows import NAMES, UnknownRow, select
+from tests.servers.postgres import wheel_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"name", "value", "unit"}
 OPTIONAL = {
     "ceiling_ratio", "ceiling", "peer", "peer_value", "peer_ratio",
     "low", "high", "rounds", "verified", "fdatasync_ms",
+    "worker_us", "server_us", "wal_bytes", "commits", "ways",
 }  # fmt: skip
 
 
@@ -30,13 +38,15 @@ def test_the_rows_that_the_targets_speak_of_exist() -> None:
         "latency.p50.memory", "latency.p99.memory", "latency.p50.sqlite", "latency.p99.sqlite",
         "latency.cross.p50.sqlite", "latency.cross.p99.sqlite",
         "retry.sync", "retry.async", "retry.fails2.sync", "retry.fails2.async",
+        "drain.postgres", "drain.2proc.postgres", "enqueue.one.postgres", "enqueue.concurrent.postgres",
+        "enqueue.bulk.postgres", "latency.p50.postgres", "latency.p99.postgres",
     }  # fmt: skip
     assert wanted <= set(NAMES)
     assert len(set(NAMES)) == len(NAMES)
 
 
 def test_a_selection_is_by_name_or_by_what_names_begin_with() -> None:
-    assert select(["drain"]) == ["drain.memory", "drain.sqlite", "drain.normal.sqlite"]
+    assert select(["drain"])[:3] == ["drain.memory", "drain.sqlite", "drain.normal.sqlite"]
     assert select(["latency.cross"]) == ["latency.cross.p50.sqlite", "latency.cross.p99.sqlite"]
     assert select(["drain.sqlite"]) == ["drain.sqlite"]
     assert select([]) == list(NAMES)
@@ -60,6 +70,25 @@ def test_ways_are_interleaved_and_every_second_round_goes_backwards() -> None:
     samples = interleaved(run, "x", {"a": lambda: way("a"), "b": lambda: way("b")})
     assert order == ["a", "b", "b", "a"]
     assert samples["a"].values == (1.0, 4.0)
+
+
+def test_a_way_that_is_absent_is_left_out_and_noted_but_without_ours_there_is_no_row() -> None:
+    run = Run(Path(), quick=True, rounds=2, peer=no_peers, progress=lambda what, done, total: None)
+
+    def absent() -> float:
+        raise Absent("p said: no")
+
+    assert set(interleaved(run, "x", {"mainspring": lambda: 1.0, "p": absent})) == {"mainspring"}
+    assert run.notes == ["x: p said: no"]
+    with pytest.raises(Absent):
+        interleaved(run, "x", {"mainspring": absent})
+
+
+def test_a_quick_run_on_a_slow_machine_stops_early_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.measurement.QUICK_SECONDS", -1.0)
+    run = Run(Path(), quick=True, rounds=3, peer=no_peers, progress=lambda what, done, total: None)
+    assert interleaved(run, "x", {"mainspring": lambda: 1.0})["mainspring"].values == (1.0,)
+    assert "1 of 3 rounds" in run.notes[0]
 
 
 @pytest.mark.parametrize(("unit", "mine", "theirs"), [("jobs/s", 100.0, 50.0), ("ms", 1.0, 2.0)])
@@ -103,4 +132,77 @@ def test_a_quick_row_runs_alone_and_verifies(row: str, tmp_path: Path) -> None:
 
 
 def test_the_versions_of_the_peers_are_said() -> None:
-    assert all("==" in package for package in PACKAGES)
+    assert all("==" in package for each in (SMALL, *(peer.environment for peer in PEERS)) for package in each.packages)
+
+
+def test_every_peer_says_its_settings_and_what_it_guarantees() -> None:
+    assert [peer.name for peer in PEERS] == ["pgqueuer", "awa", "oban", "procrastinate", "dbos", "absurd"]
+    for peer in PEERS:
+        assert {"drain", "latency"} <= set(peer.settings)
+        assert set(peer.settings) <= set(peer.jobs)
+        assert "once" in peer.guarantee
+
+
+def test_peers_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "installed", lambda self: self.name == "oban")
+    run = Run(Path(), quick=False, rounds=1, peer=no_peers, progress=lambda what, done, total: None)
+    assert [peer.name for peer in taking_part(run, "drain", "drain")] == ["oban"]
+    assert run.notes == [
+        "not installed, so not compared with: pgqueuer, awa, procrastinate, dbos, absurd (python -m bench --peers)"
+    ]
+
+
+def test_the_ledger_is_seen_by_whoever_maps_the_file(tmp_path: Path) -> None:
+    theirs = Ledger(tmp_path / "ledger", 3, new=True)
+    mine = Ledger(tmp_path / "ledger", 3)
+    theirs.mark(2)
+    theirs.mark(2)
+    assert list(mine.ran) == [0, 0, 2]
+    assert mine.began[2] > mine.began[0] == 0.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
+def test_the_processor_time_of_a_server_holds_that_of_its_processes() -> None:
+    busy = "import subprocess, sys, time\nwhile time.process_time() < 0.2: pass\n"
+    here = server_seconds(os.getpid())
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert server_seconds(os.getpid()) - here >= 0.15
+
+
+def test_the_bars_are_sorted_and_escaped() -> None:
+    ways = (
+        Way(name="slow & old", value=10.0, low=9.0, high=11.0, jobs=1),
+        Way(name="mainspring", value=20.0, low=19.0, high=21.0, jobs=1),
+    )
+    row = Row(name="a", value=20.0, unit="jobs/s", low=19.0, high=21.0, rounds=1, verified=1, ways=ways)
+    (kept,) = json.loads(as_json([row]))
+    picture = ET.fromstring(bars("T <1>", kept))
+    words = [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert words == ["T <1>", "mainspring", "20", "slow & old", "10"]
+    less = ET.fromstring(bars("T", kept | {"unit": "ms"}))
+    assert [text.text for text in less.iter("{http://www.w3.org/2000/svg}text")][1] == "slow & old"
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("row", ["enqueue.one.postgres", "drain.postgres", "latency.p50.postgres"])
+def test_a_quick_row_with_a_server_measures_all_from_outside(row: str, tmp_path: Path) -> None:
+    if not wheel_programs():
+        pytest.skip("no PostgreSQL here")
+    file = tmp_path / "rows.json"
+    asked = ["-m", "bench", row, "--quick", "--no-peers", "--rounds", "1", "--json", str(file), "--dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, *asked], cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(file.read_text(encoding="utf-8"))
+    assert found["name"] == row
+    assert FIELDS <= set(found) <= FIELDS | OPTIONAL
+    assert [way["name"] for way in found["ways"]][:1] == ["mainspring"]
+    if row.startswith("latency"):
+        return
+    assert len(found["ways"]) == 2
+    for way in found["ways"]:
+        assert way["wal_bytes"] > 100
+        assert way["worker_us"] > 0
+        assert way["server_us"] > 0
+    assert found["commits"] >= (1.0 if row == "enqueue.one.postgres" else 0.0)

@@ -1,6 +1,6 @@
 """Runs in the peers' environment: what a call decorated by one of them costs over the bare call.
 
-`python -m bench.peer_retry tenacity sync 2 0.5` prints {"over": microseconds}, or null when it has no such form.
+`python -m bench.peers.retrying tenacity sync 2 0.5` prints {"over": microseconds}, or null when it has no such form.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Runs in the peers' environment: huey on SQLite, in its best settings (one worker thread, WAL).
 
-`python -m bench.peer_sqlite drain full 4000` prints {"rate": jobs per second}; `latency` prints {"p50", "p99"} in ms.
+`python -m bench.peers.huey_sqlite drain full 4000` prints {"rate": jobs per second}; `latency` prints {"p50", "p99"} in ms.
 Each job counts that it ran; a run in which one did not run exactly once fails.
 """
 

@@ -1,0 +1,1 @@
+"""The rows on PostgreSQL: every contestant on the same server, in the same rounds, measured from outside alike."""
