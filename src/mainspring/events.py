@@ -1,11 +1,20 @@
-"""The hub: "something happened", told to whoever wants to know. The event values live in the room they tell of."""
+"""The hub: "something happened", told to whoever wants to know. The event values live in the room they tell of.
+
+They are had from here as well, and loaded at their first use: `from mainspring.events import JobEnded`.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStalled, WorkerStarted, WorkerStopped
+
+__all__ = ["Hub", "JobEnded", "JobStarted", "LeaseLost", "WorkerStalled", "WorkerStarted", "WorkerStopped"]
 
 E = TypeVar("E")
 Subscriber = Callable[[object], None]
@@ -70,3 +79,16 @@ class Hub:
             route = tuple(told for wanted, told in self._subscribers if issubclass(kind, wanted))
             routes[kind] = route
         return route
+
+
+if not TYPE_CHECKING:  # hidden from type checkers: with it they would accept any misspelt name
+
+    def __getattr__(name: str) -> object:
+        """Load an event class at its first use, and keep it."""
+        if name not in __all__:
+            raise AttributeError(f"mainspring.events has no {name!r}")
+        value = globals()[name] = getattr(import_module("mainspring.engine.events"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted([*globals(), *__all__])

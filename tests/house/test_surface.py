@@ -32,7 +32,10 @@ PUBLIC_MODULES = (
     "mainspring.testing.contract",
     "mainspring.web",
 )
-THE_USERS_OWN = {"mainspring.Context.state(return: Any)"}  # what the user's lifespan yields: no other type is true
+THE_USERS_OWN = {
+    "mainspring.Context.state(return: Any)",  # what the user's lifespan yields: no other type is true
+    "mainspring.Context.connection(return: Any)",  # what the store's driver makes: each store has its own
+}
 IMPORT_LIMIT = 0.030  # seconds, the root alone
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context as Variables
 from functools import partial
 from types import CoroutineType, coroutine
-from typing import Any, Final, Literal, Protocol, assert_never, cast
+from typing import Any, Final, Literal, Protocol, assert_never
 
 from mainspring.codec import encode
 from mainspring.engine.context import Context
@@ -17,11 +17,11 @@ from mainspring.engine.outcomes import failure_of, outcome_of
 from mainspring.engine.patient import SURELY, patiently
 from mainspring.engine.registry import Registered
 from mainspring.engine.threads import Threads
+from mainspring.engine.transaction import TransactionStore, run_within
 from mainspring.errors import AttemptEnd, AttemptTimeout, ResultNotEncodable, TaskDefinitionError
 from mainspring.model.conclude import Completed, Failed, GaveUp, Outcome, Released, Stopped
 from mainspring.model.record import JobRecord
 from mainspring.retries.policy import Retry
-from mainspring.store.base import Reads
 
 Body = Coroutine[Any, Any, object]
 """A function of a task under way; what it yields belongs to the loop."""
@@ -47,7 +47,7 @@ class Processes(Protocol):
         task: Registered,
         job: JobRecord,
         *,
-        input: bytes | None = None,  # noqa: A002
+        input: bytes | None = None,  # noqa: A002  # the word of JobOptions
         timeout: float | None = None,
         progress: Callable[[bytes], None] | None = None,
     ) -> Outcome:
@@ -62,10 +62,12 @@ class Plan:
         "bare",
         "decode",
         "fn",
+        "held_to",
         "known",
         "policy",
         "quick",
         "running",
+        "says_outcome",
         "stores_result",
         "timeout",
         "wants_context",
@@ -79,20 +81,18 @@ class Plan:
         self.timeout = known.timeout
         self.wants_context = known.takes_context
         self.stores_result = known.store_result
-        self.quick = known.mode == "async"
+        self.quick = known.mode == "async" and not known.transaction
+        self.says_outcome = known.mode == "process" or known.transaction
         self.bare = not known.parameters.required
         self.running = 0
-
-    @property
-    def held_to(self) -> int | None:
+        self.held_to = known.concurrency
         """How many jobs of the task this process may have, buffered or running; None: as many as there is room."""
-        return self.known.concurrency
 
 
 class Attempts:
     """Calls functions, and reads what their ends say. Holds nothing about any single attempt."""
 
-    def __init__(self, store: Reads, threads: Threads, processes: Processes | None) -> None:
+    def __init__(self, store: TransactionStore, threads: Threads, processes: Processes | None) -> None:
         self._store = store
         self._threads = threads
         self._processes = processes
@@ -116,8 +116,8 @@ class Attempts:
 
     def completed(self, plan: Plan, job: JobRecord, value: object) -> Outcome:
         """The function returned this. What cannot be stored ends the job: its effect has happened (RULES M10)."""
-        if plan.known.mode == "process":
-            return cast("Outcome", value)  # the pool has said it all
+        if plan.says_outcome and isinstance(value, Outcome):
+            return value  # the pool, or the commit, has said it all
         if not plan.stores_result:
             return NOT_KEPT
         if value is None:
@@ -143,6 +143,13 @@ class Attempts:
         args, kwargs = arguments_of(known.parameters, job.payload, options.input, given)
         if known.takes_context:
             args = (context, *args)
+        if known.transaction:
+            return await run_within(
+                self._store,
+                context,
+                lambda: awaited(known.fn(*args, **kwargs)),
+                lambda value: self.completed(plan, job, value),
+            )
         if known.mode == "sync":
             return await self._threads.run(known.fn, args, kwargs)
         return await awaited(known.fn(*args, **kwargs))

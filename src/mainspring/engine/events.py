@@ -19,9 +19,14 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """The store has accepted how an attempt ended: `kind` is that of the settlement, `ran` the seconds it took."""
+    """The store has accepted how an attempt ended: `kind` is that of the settlement, `ran` the seconds it took.
+
+    `ran` is None for a job that was handed back and never started; when its worker knew no more of it than its id,
+    `task` is empty.
+    """
 
     job: str
+    task: str
     kind: str
     ran: float | None
 

@@ -53,9 +53,13 @@ class Leases:
             if self._mine.get(job) != lease:
                 log.warning("job %s: this worker has no use for lease %d, and hands it back", job, lease)
                 self._settler.put(Settlement(job=job, lease=lease, kind="release"))
-        lost = {job: lease for job, lease in self._mine.items() if theirs.get(job) != lease}
+        lost = {job: lease for job, lease in self._mine.items() if theirs.get(job) != lease and not self._commits(job)}
         if lost:
             self._lose(lost)
+
+    def _commits(self, job: str) -> bool:
+        running = self._register.get(job)
+        return running is not None and running.commits
 
     def _lose(self, lost: dict[str, int]) -> None:
         def is_lost(entry: Entry) -> bool:

@@ -26,6 +26,11 @@ class Liveness:
         self._acknowledged = max(self._acknowledged, sent)
 
     @property
+    def acknowledged(self) -> float:
+        """When the last answered beat was sent (of `now`). Safe from another thread, as is `answered`."""
+        return self._acknowledged
+
+    @property
     def sure(self) -> bool:
         """Whether nobody can have rescued our jobs yet (RULES H8)."""
         return self.now() - self._acknowledged < self._sure_for

@@ -27,6 +27,7 @@ from mainspring.engine.runner import Runners
 from mainspring.engine.running import Register
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.settler import Settler
+from mainspring.engine.stand_in import EVERY, StandIn
 from mainspring.engine.threads import Threads
 from mainspring.engine.upkeep import Pruning, Sweeps
 from mainspring.engine.watchdog import Overdue, Watchdog
@@ -123,7 +124,7 @@ class Parts:
         settings = self._settings
         self._supervisor = supervisor
         overdue = Overdue(settings.stall_limit, self.register)
-        beat_every = settings.lease_time / 3
+        beat_every = settings.lease_time * EVERY
         pruning = Pruning(self._store, settings.retention)
         for service in (
             Service("beat", self._beats.send, every=beat_every, retry=LOOP_RETRY),
@@ -304,4 +305,11 @@ class Parts:
             self._stall_limit,
             on_stall=self._tell_stalled,
             doing=self._doing,
+            beside=StandIn(
+                self._store.lifeline,
+                self._worker,
+                lease_time=self._settings.lease_time,
+                liveness=self._liveness,
+                stalled=self._stalled,
+            ),
         )

@@ -9,7 +9,7 @@ from mainspring.engine.attempt import Ending, options_of, timeout_of
 from mainspring.engine.context import Context
 from mainspring.engine.limits import Lane
 from mainspring.engine.timers import Timers
-from mainspring.store.base import Started
+from mainspring.store.base import Inside, Started
 
 
 class Running:
@@ -27,8 +27,16 @@ class Running:
         self.timer: int | None = None
         self.overdue_at: float | None = None
 
+    @property
+    def commits(self) -> bool:
+        """Whether its own transaction is being committed: the store has said, or will say, how it ended."""
+        inside: Inside | None = getattr(self.context, "inside", None)
+        return inside is not None and inside.committing
+
     def end(self, ending: Ending) -> None:
         """Tell the attempt to end, once: a second cancellation would break into its cleaning up."""
+        if self.commits:
+            return  # the function has returned, and there is nothing to end any more
         if self.ending is not None:
             if ending == "lost":
                 self.ending = ending  # it ends already; what it says then is nobody's business any more
@@ -58,6 +66,10 @@ class Register:
 
     def __contains__(self, job: str) -> bool:
         return job in self._running
+
+    def get(self, job: str) -> Running | None:
+        """The attempt of this job, if it is under way."""
+        return self._running.get(job)
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
 from mainspring.engine.patient import SURELY
 from mainspring.engine.refusals import Refusals
+from mainspring.engine.transaction import Committed
 from mainspring.errors import StoreClosed
 from mainspring.events import Hub
 from mainspring.model.conclude import Completed, Outcome, Released, completed, conclude
@@ -72,6 +73,7 @@ class Settler:
         )
         self.put = self._gather.put
         self._refusals = Refusals(self.put, random)
+        self._tasks: dict[str, str] = {}
         self.ended = 0
         """Attempts whose end was answered, those that come again left out."""
         self.handed_back = 0
@@ -90,8 +92,13 @@ class Settler:
     def settle(self, context: Context, entry: Entry, outcome: Outcome, ran: float | None) -> None:
         """An attempt ended so, after it `ran` so many seconds (None: it was never started)."""
         job = context.job
+        if self._hub.wanted(JobEnded):
+            self._tasks[job.id] = job.task
         if type(outcome) is Completed:  # most of them, and no policy is asked about it
             self.put(completed(job, outcome, ran))
+            return
+        if isinstance(outcome, Committed) and outcome.settlement is not None:
+            self._answered([outcome.settlement], [outcome.answer])
             return
         elapsed = 0.0 if job.begun is None else max(self._now() + self._around.offset - job.begun, 0.0)
         if isinstance(outcome, Released) and ran is not None and not outcome.after:
@@ -123,7 +130,10 @@ class Settler:
 
     def hand_back(self, entries: Sequence[Entry]) -> None:
         """Release jobs that were never started; they are ready for others at once."""
+        wanted = self._hub.wanted(JobEnded)
         for entry in entries:
+            if wanted:
+                self._tasks[entry.job.id] = entry.job.task
             self.put(Settlement(job=entry.job.id, lease=entry.job.lease, kind="release"))
 
     def _answered(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
@@ -144,11 +154,15 @@ class Settler:
             self._on_due(soonest)
         if answers.count("accepted") != len(answers):
             self._tell_lost(settlements, answers)
-        if self._hub.wanted(JobEnded):
-            for settlement, answer in zip(settlements, answers, strict=True):
-                if answer == "accepted":
-                    self._hub.emit(JobEnded(settlement.job, settlement.kind, settlement.ran))
+        if self._tasks or self._hub.wanted(JobEnded):
+            self._tell_ended(settlements, answers)
         self._on_room()
+
+    def _tell_ended(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
+        for settlement, answer in zip(settlements, answers, strict=True):
+            task = self._tasks.pop(settlement.job, "")
+            if answer == "accepted":
+                self._hub.emit(JobEnded(settlement.job, task, settlement.kind, settlement.ran))
 
     def _tell_lost(self, settlements: list[Settlement], answers: Sequence[Answer]) -> None:
         for settlement, answer in zip(settlements, answers, strict=True):
@@ -184,6 +198,7 @@ class Settler:
         """Nothing can be written about this job. Its lease is forgotten, so that comparing leases hands it back."""
         if self._leases.get(settlement.job) == settlement.lease:
             del self._leases[settlement.job]
+        self._tasks.pop(settlement.job, None)
         if settlement.kind == "release":
             log.warning("job %s: it could not be handed back: %r", settlement.job, error)
         else:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from mainspring.engine.running import Register
+from mainspring.engine.stand_in import StandIn
 
 log = logging.getLogger("mainspring.engine")
 
@@ -25,7 +26,7 @@ class Watchdog:
 
     No turn for `warn` seconds: the loop's stack is logged, `on_stall(seconds)` called, and `stalled` is True until it
     turns again. None for `limit()` seconds (None: never): the process ends with code 70, and its jobs come back as
-    suspects. Code that holds the GIL stops this thread, too.
+    suspects. Code that holds the GIL stops this thread, too. `beside` is looked after by the same thread.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Watchdog:
         on_stall: Callable[[float], None],
         doing: Callable[[], str],
         end: Callable[[int], object] = os._exit,
+        beside: StandIn | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._warn = warn
@@ -43,7 +45,8 @@ class Watchdog:
         self._on_stall = on_stall
         self._doing = doing
         self._end = end
-        self._period = min(warn / 4, 0.5)
+        self._beside = beside
+        self._period = min(warn / 4, 0.5, 0.5 if beside is None else beside.look_every)
         self._turned = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
         self._stop = threading.Event()
@@ -63,6 +66,8 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
         self._thread.join()
+        if self._beside is not None:
+            self._beside.stop()
 
     def _turn(self) -> None:
         self._turned = time.monotonic()
@@ -71,8 +76,10 @@ class Watchdog:
 
     def _watch(self) -> None:
         last_seen = self._turned
-        while not self._stop.wait(self._period):
+        while not self._stop.wait(self._period) and not self._loop.is_closed():
             turned = self._turned
+            if self._beside is not None:
+                self._beside.look()
             # Seen twice: after the whole process stood still, the loop has not had its turn either.
             if turned != last_seen:
                 last_seen = turned

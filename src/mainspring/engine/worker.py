@@ -77,6 +77,11 @@ class Worker:
         """Whether the loop stands still now; to be asked from another thread."""
         return self._parts is not None and self._parts.stalled
 
+    @property
+    def longest_timeout(self) -> float:
+        """The longest timeout among the jobs that are under way, in seconds; 0 when none has one."""
+        return 0.0 if self._parts is None else self._parts.register.longest_timeout()
+
     def notice(self, queue: str, task: str, version: str = "", due: float | None = None) -> None:
         """This process has added a job: it is ready, or `due` at that time (seconds since 1970)."""
         if self._parts is not None:

@@ -286,7 +286,7 @@ async def test_events_are_told_when_somebody_listens() -> None:
         started, ended = told[1], told[2]
         assert isinstance(started, JobStarted)
         assert isinstance(ended, JobEnded)
-        assert (started.job, ended.job, ended.kind) == (job, job, "complete")
+        assert (started.job, started.task, ended.job, ended.task, ended.kind) == (job, "t", job, "t", "complete")
         assert worker.stopped is not None
 
 
