@@ -171,6 +171,10 @@ class KeyBusy(StoreError):
         self.keys = tuple(keys)
 
 
+class JobBusy(StoreError):
+    """An open transaction of somebody else holds rows that this call changes; nothing was changed: repeat it later."""
+
+
 class StoreUnsuitable(StoreError):
     """The store refuses this place: not our file, a newer schema, read-only, no working locks."""
 

@@ -34,7 +34,7 @@ class PostgresHarness:
     def new(self) -> PostgresStore:
         return PostgresStore(self.place, before=self.tell_the_time)
 
-    async def tell_the_time(self, connection: asyncpg.Connection) -> None:  # type: ignore[type-arg]  # of any record
+    async def tell_the_time(self, connection: asyncpg.Connection) -> None:
         await connection.execute(f"SELECT set_config('mainspring.now', '{self.clock.now()!r}', false)")
 
     async def prepare(self) -> None:

@@ -65,6 +65,15 @@ async def spawn(number: int, other: int) -> int:
     return number
 
 
+@app.task(name="nap")
+async def nap(number: int, seconds: float) -> int:
+    """Runs for a while."""
+    write("begin", number)
+    await asyncio.sleep(seconds)
+    write("effect", number)
+    return number
+
+
 @app.task(name="block")
 async def block(number: int, seconds: float) -> int:
     """The loop of its process stands still."""

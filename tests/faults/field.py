@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from tests.servers.postgres import Postgres
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = 0.5  # seconds over which throughput is counted
 SETTLED = 0.7  # seconds of work that are not measured: connections are opened, the first lanes learnt
-STEADY = 4  # samples before a fault
+STEADY = 3  # samples before a fault
 AMPLE = 300  # jobs that are always there to be done
 SEATS = 12  # jobs at once of each worker
 GROWS_BY = 100
@@ -93,7 +93,11 @@ class Field:
     def __init__(self, folder: Path, server: Postgres, schema: str, url: str | None = None) -> None:
         self.folder = folder
         self.url = url or f"{server.url(schema)}&timeout=2"
-        self.environment = {"MAINSPRING_URL": self.url, "FIELD": str(folder), "PYTHONPATH": str(ROOT)}
+        self.environment = {
+            "MAINSPRING_URL": self.url,
+            "FIELD": str(folder),
+            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        }
         self.crew: list[Crew] = []
         self.added: list[int] = []
         self.unclear: list[int] = []
@@ -157,7 +161,7 @@ class Field:
     # --- work -----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def load(self, task: str = "work") -> AsyncIterator[None]:
+    async def load(self, task: str = "work") -> AsyncGenerator[None]:
         """Offer work all the time: a batch whenever there is less than enough, and single jobs."""
         async with App(self.url) as app:
             offering = asyncio.create_task(self._offer(app, task))
@@ -235,13 +239,14 @@ class Field:
 
     # --- judgement ------------------------------------------------------------------------------
 
-    async def judge(self, *, died: bool = False) -> Judged:
+    async def judge(self, *, died: bool = False, within: float = 30.0) -> Judged:
         """All work ends; nothing is lost, nothing ends twice. Without a death nothing runs twice, nobody is rescued.
 
         Args:
             died: a process was killed or cut off on purpose.
+            within: seconds in which the work must end.
         """
-        await until(lambda: not self.sql("SELECT 1 FROM {s}.jobs LIMIT 1"), 30.0, self._left)
+        await until(lambda: not self.sql("SELECT 1 FROM {s}.jobs LIMIT 1"), within, self._left)
         ended = self.sql("SELECT id::text, state, rescues, crashes FROM {s}.jobs_done")
         ended += self.sql("SELECT id::text, state, rescues, crashes FROM {s}.jobs_kept")
         number = len(ended)
@@ -264,7 +269,10 @@ class Field:
     def _judge_settlements(self, jobs: list[str], *, all_seen: bool) -> None:
         """Each job was settled for good once, as the workers were answered; a killed one cannot tell."""
         seen = Counter(line.split()[1] for line in self.accepted() if line.startswith("complete "))
-        assert not [job for job, times in seen.items() if times > 1]
+        twice = [job for job, times in seen.items() if times > 1]
+        assert not twice, (
+            f"settled for good twice: {[line for line in self.accepted() if set(twice) & set(line.split())]}"
+        )
         assert seen.keys() <= set(jobs)
         if all_seen:
             assert seen.keys() == set(jobs)
@@ -291,7 +299,7 @@ class Field:
             return connection.execute(text.replace("{s}", f'"{self._schema}"').encode()).fetchall()
 
     @contextmanager
-    def session(self) -> Iterator[psycopg.Connection]:
+    def session(self) -> Generator[psycopg.Connection]:
         """A session of somebody else's."""
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             yield connection

@@ -6,14 +6,14 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.faults.field import LEASE, Field
+from tests.faults.field import Field
 from tests.servers.postgres import PostgresServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")]
@@ -22,7 +22,7 @@ SIZE = 24  # MiB
 
 
 @contextmanager
-def small_disk(server: PostgresServer) -> Iterator[Path]:
+def small_disk(server: PostgresServer) -> Generator[Path]:
     """A disk of its own for tables and indexes. The log of the server is elsewhere: without it, it would stop."""
     place = server.folder.path / "small"
     place.mkdir()
@@ -65,7 +65,7 @@ async def test_C9_a_full_disk_of_the_server_loses_nothing(tmp_path: Path, own_po
             await field.steady()
             fill(place)
             await until_refused(field)
-            await asyncio.sleep(LEASE + 0.5)
+            await asyncio.sleep(1)
             (place / "ballast").unlink()
             await field.recovered()
         await field.judge()

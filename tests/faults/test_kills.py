@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from tests.servers.postgres import Postgres
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")]
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.soak)])
 async def test_killed_workers_lose_nothing_and_only_what_they_held_is_rescued(
     tmp_path: Path, postgres_server: Postgres, kills: int
 ) -> None:
@@ -28,10 +29,11 @@ async def test_killed_workers_lose_nothing_and_only_what_they_held_is_rescued(
             await field.steady()
             for _ in range(kills):
                 field.crew[0].kill()
+                await asyncio.sleep(0.2)  # what it had sent is done
                 held += field.held_by(field.crew.pop(0).pid)
                 field.staff(1)
                 await field.recovered()
-        judged = await field.judge(died=True)
+        judged = await field.judge(died=True, within=30.0 * kills)  # suspects run one by one, a second apart (RULES C6)
         assert judged.rescues == held > 0
         assert judged.crashes == 0
         assert sum(judged.runs.values()) - len(judged.runs) <= held

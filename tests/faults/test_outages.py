@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
@@ -18,13 +19,17 @@ OUTAGE = LEASE + 0.5
 
 
 async def test_C1_a_server_that_crashes_under_load_costs_nothing(tmp_path: Path, own_postgres: PostgresServer) -> None:
+    """When it is back, one worker is frozen for a while: the other one must not take it for dead by its old beat."""
     with Field(tmp_path, own_postgres, "field") as field:
-        field.staff(2)
+        late, _ = field.staff(2)
         async with field.load():
             await field.steady()
             await asyncio.to_thread(own_postgres.stop, "immediate")
             await asyncio.sleep(OUTAGE)
+            late.process.send_signal(signal.SIGSTOP)
             await asyncio.to_thread(own_postgres.start)
+            await asyncio.sleep(LEASE / 2)
+            late.process.send_signal(signal.SIGCONT)
             await field.recovered()
         await field.judge()
         assert not field.unclear  # `enqueue` has waited
@@ -54,6 +59,7 @@ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
 
+@pytest.mark.soak
 async def test_C1_a_primary_that_is_demoted_for_a_while_costs_nothing(
     tmp_path: Path, own_postgres: PostgresServer
 ) -> None:

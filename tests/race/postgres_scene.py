@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from time import time
 from typing import Any, cast
 
 import asyncpg
 
-from mainspring.errors import StoreUnavailable
+from mainspring.clock import FakeClock
+from mainspring.errors import JobBusy, StoreUnavailable
 from mainspring.ids import new_id
-from mainspring.model.record import JobRecord, NewJob
+from mainspring.model.record import Answer, JobRecord, NewJob, Settlement
 from mainspring.store.base import Beat, Claim, Lane, Worker
 from mainspring.store.postgres.store import PostgresStore
 from mainspring.testing.contract.harness import fall_silent
@@ -85,7 +87,7 @@ class Process:
         pool = store._pool
         self._fetch, self._transaction = pool.fetch, pool.transaction
         pool.fetch = self.fetch  # type: ignore[method-assign]  # to stop in it
-        pool.transaction = self.transaction  # type: ignore[method-assign]
+        pool.transaction = self.transaction  # type: ignore[method-assign, assignment]  # the same
 
     def halt(self, name: str) -> Halt:
         """Stop before the next statement of this name: `flush.insert`, or `commit`, or `committed`."""
@@ -188,7 +190,7 @@ class Scene:
         return [job.id for job in jobs]
 
     async def claim(self, worker: str = "w", limit: int = 1000, store: PostgresStore | None = None) -> list[JobRecord]:
-        claim = Claim(worker, next(self._numbers), LANES, limit)
+        claim = Claim(worker, next(self._numbers), LANES, limit, 1)
         return (await (store or self.one).claim(claim)).jobs
 
     async def run(self, number: int = 1, worker: str = "w", **fields: Any) -> list[JobRecord]:
@@ -197,6 +199,13 @@ class Scene:
         jobs = await self.claim(worker)
         assert sorted(job.id for job in jobs) == sorted(ids)
         return jobs
+
+    async def settle(self, store: PostgresStore, *settlements: Settlement) -> list[Answer]:
+        """As the engine does: who finds a job in the hands of somebody else, tries again."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                with suppress(JobBusy):
+                    return await store.settle(settlements)
 
     async def get(self, id: str) -> JobRecord:  # noqa: A002
         job = (await self.one.get([id]))[0]
@@ -223,10 +232,12 @@ class Scene:
 async def scene_on(url: str) -> AsyncIterator[Scene]:
     """On an emptied schema, whose clock obeys."""
     harness = PostgresHarness(url)
+    harness.clock = FakeClock(time())  # so that the ids made here have a day
     await harness.prepare()
     b = harness.new()
     await b.open()
     plain = await asyncpg.connect(harness.place.dsn)
+    await harness.tell_the_time(plain)
     scene = Scene(harness, b, plain)
     try:
         yield scene

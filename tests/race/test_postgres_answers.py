@@ -101,7 +101,7 @@ async def test_C3_two_sends_of_one_settlement_at_the_same_time(scene: Scene) -> 
     second = asyncio.create_task(scene.two.settle([settlement]))
     await scene.blocked()
     halt.go()
-    assert await asyncio.gather(first, second) == [["accepted"], ["accepted"]]
+    assert [await first, await second] == [["accepted"], ["accepted"]]
     assert await scene.rows_of(follow_up.id) == 1
 
 

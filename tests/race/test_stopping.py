@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,39 @@ def test_a_loop_torn_down_while_the_worker_stops_ends() -> None:
     """The second Ctrl-C: `asyncio.run` cancels all tasks, that of the stop included."""
     ran = subprocess.run([sys.executable, "-c", TORN_DOWN], capture_output=True, text=True, timeout=30, check=False)
     assert ran.stdout.strip() == "ended", ran.stderr
+
+
+IN_THE_TASK = """
+import asyncio, sys
+from mainspring import App
+app = App(sys.argv[1])
+
+@app.task(name="interrupted")
+async def interrupted() -> None:
+    raise KeyboardInterrupt  # as the handler of a second SIGINT does, wherever the loop is at that moment
+
+async def main() -> None:
+    async with app.running():
+        await interrupted.enqueue()
+        await asyncio.sleep(30)
+
+async def look() -> None:
+    async with app:
+        (job,), _ = await app.jobs.find(task="interrupted")
+        print(job.state)
+
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    asyncio.run(look())
+"""
+
+
+def test_ctrl_c_inside_a_task_ends_the_program_and_not_the_job(tmp_path: Path) -> None:
+    """The job is handed back, or taken from the dead worker: it is not judged by what ended the program."""
+    command = [sys.executable, "-c", IN_THE_TASK, f"sqlite:///{tmp_path}/work.db"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ran.stdout.strip() in {"ready", "running", "scheduled"}, ran.stdout + ran.stderr
 
 
 def dawdle(store: Lossy, draw: random.Random) -> None:

@@ -98,7 +98,8 @@ class SideBySide(Pair):
     def claim(
         self, worker: str, lanes: list[Lane], limit: int, suspects: int, lose: bool
     ) -> MultipleResults[JobRecord]:
-        request = Claim(worker, next(self.claims), lanes or LANES[1:3], limit, suspects)
+        each_once = list({lane[:3]: lane for lane in lanes or LANES[1:3]}.values())
+        request = Claim(worker, next(self.claims), each_once, limit, suspects)
         repeat = request._replace(repeat=True)
         claimed = self.both(
             "claim", lambda store: store.claim(request), (lambda store: store.claim(repeat)) if lose else None

@@ -54,6 +54,14 @@ def counting(prefix: str) -> IdSource:
 class Pair(RuleBasedStateMachine):
     """The model and another store, which `other` makes. The rules come with a subclass."""
 
+    def ids(self, prefix: str) -> IdSource:
+        """A source of ids like the store wants them, the same for both."""
+        return counting(prefix)
+
+    def is_hook(self, id: str) -> bool:  # noqa: A002  # the field's name
+        """Whether this is of the source for follow-ups."""
+        return id.startswith("hook")
+
     def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
         """The store to be compared with the model, not open yet."""
         raise AssertionError("a subclass says which")
@@ -63,14 +71,14 @@ class Pair(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = FakeClock()
         self.dead = Dead()
-        self.make = counting("job")
+        self.make = self.ids("job")
         self.claims = count(1)
         self.seen: dict[str, JobRecord] = {}
         self.verb = ""
         self.leased = False
         self.incomplete_groups: set[str] = set()
-        self.model: Store = ModelStore(self.clock, counting("hook"), self.dead)
-        self.store = self.other(self.clock, counting("hook"), self.dead)
+        self.model: Store = ModelStore(self.clock, self.ids("hook"), self.dead)
+        self.store = self.other(self.clock, self.ids("hook"), self.dead)
         for store in (self.model, self.store):
             self.run(store.open())
         for worker in WORKERS:
@@ -137,8 +145,8 @@ class Pair(RuleBasedStateMachine):
     async def snapshot(self, store: Store) -> dict[str, object]:
         """All that can be read. Ids of follow-ups depend on the order of ends in one batch, which is no promise."""
         page = await store.find(Filter(), limit=ALL)
-        hooked = [replace(job, id="") for job in page.jobs if job.id.startswith("hook")]
-        plain = [job for job in page.jobs if not job.id.startswith("hook")]
+        hooked = [replace(job, id="") for job in page.jobs if self.is_hook(job.id)]
+        plain = [job for job in page.jobs if not self.is_hook(job.id)]
         changed = [job.id for job in plain if self.seen.get(job.id) != job]
         groups = sorted({job.group for job in plain if job.group is not None})
         held = [sorted(await store.held(worker)) for worker in WORKERS]

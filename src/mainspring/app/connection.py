@@ -14,27 +14,20 @@ from typing import Any, Final, Protocol, TypeVar
 
 from mainspring.app.background import background_loop, is_background
 from mainspring.app.chunks import last_of_each, parts_of
+from mainspring.app.keyed import ADD_RETRY, Keyed, add_patiently, weight
 from mainspring.app.results import Results
 from mainspring.clock import Clock
 from mainspring.engine.gather import Gather
-from mainspring.engine.patient import patiently
-from mainspring.errors import AppClosed, AppError, StoreUnavailable, WrongLoop
+from mainspring.errors import AppClosed, AppError, WrongLoop
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
 from mainspring.model.flow import Flow
 from mainspring.model.record import NewGroup, NewJob
-from mainspring.retries.backoff import exponential, jittered
-from mainspring.retries.policy import Retry
 from mainspring.store.base import INSIDE, Added, CancelAnswer, Store, inside_of
 from mainspring.store.open import open_store
 
 T = TypeVar("T")
 log = logging.getLogger("mainspring.app")
-
-ADD_RETRY: Final = Retry(
-    on=StoreUnavailable, attempts=None, give_up_after=10, backoff=jittered(exponential(0.1, cap=2))
-)
-"""How long an enqueue waits for a store that cannot be reached, before it raises StoreUnavailable."""
 
 URL_VARIABLE: Final = "MAINSPRING_URL"
 STILL_THERE: Final = 1.0
@@ -76,7 +69,7 @@ class Opened:
         self.direct = store.features.survives == "nothing"
         self.add: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
         # A key that somebody's open transaction holds must not stall those without one (RULES C10).
-        self.keyed: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
+        self.keyed = Keyed(store)
         self.workers: list[LocalWorker] = []
 
     async def enqueue(self, new: NewJob, tx: object = None) -> Added:
@@ -99,7 +92,7 @@ class Opened:
         jobs, groups = parts_of(flows)
         answers = await self._add_within(tx, jobs, groups)
         if answers is None:
-            answers = await patiently(partial(self.store.add, jobs, groups), "enqueue", ADD_RETRY)
+            answers = await add_patiently(self.store, jobs, groups)
             self._tell(jobs, answers)
         return last_of_each(flows, answers)
 
@@ -132,11 +125,6 @@ class Opened:
             for worker in self.workers:
                 worker.cancel([job_id])
         return answer
-
-
-def weight(new: NewJob) -> int:
-    """What a job weighs in a batch, in bytes."""
-    return len(new.payload)
 
 
 class Connection:

@@ -190,6 +190,8 @@ def ended(
     `cancelled`: whether its asyncio task was cancelled, by the engine or by somebody else. `stopping`: whether that
     can have been the end of the worker or of the loop.
     """
+    if isinstance(error, KeyboardInterrupt):
+        return Released()  # somebody ends the program, and the job has nothing to do with it
     if isinstance(error, AttemptEnd) and ending != "timeout":
         return outcome_of(error, failure_of(error))
     match ending:

@@ -90,6 +90,7 @@ class Gather(Generic[T, R]):
         if self._sender is None:
             # Runs after everything that is ready now, so what is put in the same turn of the loop goes along.
             self._sender = asyncio.get_running_loop().create_task(self._run(), name=f"gather:{self._what}")
+            self._sender.add_done_callback(self._never_began)
 
     async def flush(self) -> None:
         """Return when nothing waits or is in flight. Cancelling this cancels nothing else."""
@@ -121,6 +122,12 @@ class Gather(Generic[T, R]):
             self._sender = None
             if self._items or self._in_flight:
                 self._drop(error)
+
+    def _never_began(self, sender: asyncio.Task[None]) -> None:
+        """A loop that is torn down cancels tasks that have not run at all; then `_run` has tidied up nothing."""
+        if self._sender is sender:
+            self._sender = None
+            self._drop(asyncio.CancelledError())
 
     def _take(self) -> tuple[list[T], list[asyncio.Future[R] | None] | None]:
         """The next batch, and who waits for it; None when nobody does. Items whose caller has gone are left out."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from mainspring.engine.patient import WAITS
-from mainspring.errors import StoreError
+from mainspring.errors import JobBusy, KeyBusy, StoreError
 from mainspring.model.record import Settlement
 from mainspring.retries.policy import Retry, Stop
 
@@ -17,6 +17,8 @@ OUTLASTED: Final = 120.0
 
 def may_pass(error: BaseException) -> bool:
     """Whether this error need not be about the settlement: what says that a value is wrong is."""
+    if isinstance(error, (JobBusy, KeyBusy)):
+        return True  # the job, or the key of a follow-up, is free when somebody's transaction has ended
     return not isinstance(error, (TypeError, ValueError, ArithmeticError, LookupError, StoreError))
 
 

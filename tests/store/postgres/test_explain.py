@@ -152,7 +152,7 @@ class Watch:
         rolled_back = connection.transaction()
         await rolled_back.start()
         for each in sent:
-            if "set_config" in each.text:
+            if each.text.lstrip().startswith("SELECT set_config"):
                 await connection.fetch(each.text, *each.parameters)
             else:
                 explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {each.text}"

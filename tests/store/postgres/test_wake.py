@@ -156,8 +156,16 @@ async def test_the_last_of_a_row_is_told_after_the_pause(here: Process, heard: l
     assert here.wake.due_now({"mail"}) == ""
     await asyncio.sleep(0.1)
     assert heard == ["mail"]
-    here.wake.tell({"mail"})
-    assert here.wake.due_now({"mail"}) == ""  # that one will tell for both
+
+
+async def test_a_statement_takes_along_what_is_due(here: Process, heard: list[str]) -> None:
+    """A commit of its own costs more than the notice does."""
+    here.wake.due_now({"mail"})
+    here.wake.tell({"mail"})  # another commit, too soon after
+    await asyncio.sleep(module.APART)
+    assert here.wake.due_now({"mail"}) == "mail"
+    await asyncio.sleep(0.1)
+    assert heard == []  # it was given to the statement
 
 
 async def test_telling_that_fails_is_logged_once_and_raises_nothing(

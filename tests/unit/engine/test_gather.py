@@ -171,3 +171,17 @@ async def test_abandon_gives_up_and_says_how_much() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert len(gather) == 0
+
+
+@virtual
+async def test_a_sender_that_was_cancelled_before_it_began_leaves_nobody_waiting() -> None:
+    """The end of a loop cancels tasks that have not run at all."""
+    gather = Gather(Wire())
+    waiting = asyncio.create_task(gather(1))
+    await asyncio.sleep(0)  # it has made the sender, which has not begun
+    [sender] = [task for task in asyncio.all_tasks() if task.get_name().startswith("gather:")]
+    sender.cancel()
+    await gather.flush()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await gather(2) == 20

@@ -7,6 +7,8 @@ from typing import Final
 
 from mainspring.ids import IdSource, new_id
 from mainspring.store.postgres.claims import Bounds, Ration
+from mainspring.store.postgres.floors import Floors
+from mainspring.store.postgres.lanes import LaneLook
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Before, Pool
 from mainspring.store.postgres.transact import Transact
@@ -23,11 +25,13 @@ class Base:
         self._ids = ids
         self._pool = Pool(place, before=before)
         self._wake = Wake(self._pool, place)
-        self._transact = Transact(self._pool, place, ids, self._became_ready)
+        self._floors = Floors()
+        self._transact = Transact(self._pool, place, ids, self._became_ready, self._floors)
         self._sql = {name: text for group in GROUPS for name, text in place.sql(group).items()}
         self._bounds: dict[str, Bounds] = {}
         self._unclear: set[str] = set()
-        self._strays = Ration()
+        self._strays, self._watching = Ration(), Ration()
+        self._lanes = LaneLook(self._pool)
 
     async def now(self) -> float:
         rows = await self._pool.fetch(self._sql["now"])

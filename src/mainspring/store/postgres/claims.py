@@ -3,14 +3,16 @@
 Rows that were claimed stay in the index until nobody can see them any more, and somebody's long transaction keeps them
 all. A claim that began at the bottom would walk over them, ever more of them. So it begins where the last one ended.
 What appears below, since it was committed late, is found when a claim looks from the bottom: at least once a second,
-and whenever one got less than it asked for; but never for more than a small share of the time (`Ration`).
+and whenever one got less than it asked for; but never for more than a small share of the time (`Ration`). The same
+share is for priorities of which this worker has never got a job: others may have left any number of dead entries there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, NamedTuple
 
 from mainspring.model.record import JobRecord
 from mainspring.store.base import Lane
@@ -27,13 +29,23 @@ LONGEST: Final = 5.0
 CHEAP: Final = 0.003
 """Seconds: what a look may cost without being counted."""
 
+PER_JOB: Final = 30e-6
+"""Seconds that a claim may take for each job it gives: what it takes beyond that, it has walked."""
+
+LATE: Final = 1.0
+"""Seconds within which what was added is committed, as a rule. What comes later is found from the bottom."""
+
 LOWEST: Final = -(2**31)
 HIGHEST: Final = 2**31 - 1
 PRIORITIES: Final = 16
 """So many bounds of one lane are kept. With more, each of which a claim has to look at, it begins anew."""
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 8
 """How many jobs of each lane a claim over many lanes looks at, at least."""
+
+
+Key = tuple[str, str, str]
+"""Queue, task and version."""
 
 
 class Ration:
@@ -46,11 +58,16 @@ class Ration:
 
     def allows(self, now: float) -> bool:
         """Whether to do it now."""
-        return self._cost <= CHEAP or now - self._at >= min(self._cost / self._share, LONGEST)
+        return self.cheap or now - self._at >= min(self._cost / self._share, LONGEST)
 
     def took(self, cost: float, now: float) -> None:
         """It was done, and took so long (seconds)."""
         self._cost, self._at = cost, now
+
+    @property
+    def cheap(self) -> bool:
+        """Whether it cost next to nothing the last time."""
+        return self._cost <= CHEAP
 
 
 class Stretch(NamedTuple):
@@ -66,26 +83,40 @@ class Stretch(NamedTuple):
     cap: int
 
 
-class Bounds:
-    """What one worker knows of its lanes' lower ends."""
+Reach = Literal["bottom", "open", "known"]
+"""Where a claim looks: at everything; not below the bounds; only above the bounds of priorities that are known."""
 
-    def __init__(self) -> None:
-        self._ends: dict[tuple[str, str, str], dict[int, float]] = {}
+
+class Bounds:
+    """What one worker knows of its lanes' lower ends. `now`: the store's, when the worker joined."""
+
+    def __init__(self, now: float = math.inf) -> None:
+        self._ends: dict[Key, dict[int, float]] = {}
+        self._floor = now - LATE if now < math.inf else -math.inf
         self._bottom = Ration()
+        self._open = Ration()
         self._looked = -math.inf
         self._short = True
 
-    def from_bottom(self, now: float) -> bool:
-        """Whether this claim looks from the bottom."""
-        return (self._short or now - self._looked >= FROM_BOTTOM) and self._bottom.allows(now)
+    def reach(self, now: float) -> Reach:
+        """Where the next claim looks."""
+        if (self._short or now - self._looked >= FROM_BOTTOM) and self._bottom.allows(now):
+            return "bottom"
+        return "open" if self._open.allows(now) else "known"
 
-    def stretches(self, lanes: Sequence[Lane], *, bottom: bool) -> list[Stretch]:
+    def stretches(self, lanes: Sequence[Lane], reach: Reach) -> list[Stretch]:
         """What to look at, for lanes that may give something."""
         found: list[Stretch] = []
         for number, (queue, task, version, cap) in enumerate(lanes):
             if cap <= 0:
                 continue
-            ends = {} if bottom else self._ends.get((queue, task, version), {})
+            ends = {} if reach == "bottom" else self._ends.get((queue, task, version), {})
+            if reach == "known":
+                ends = ends or {0: self._floor}
+                found += [
+                    Stretch(queue, task, version, rank, ends[rank], rank + 1, number, cap) for rank in sorted(ends)
+                ]
+                continue
             rank, due = LOWEST, -math.inf
             for next_rank in sorted(ends):
                 found.append(Stretch(queue, task, version, rank, due, next_rank, number, cap))
@@ -93,19 +124,55 @@ class Bounds:
             found.append(Stretch(queue, task, version, rank, due, HIGHEST, number, cap))
         return found
 
-    def claimed(self, jobs: Sequence[JobRecord], *, bottom: bool, short: bool, cost: float, now: float) -> None:
-        """What a claim gave, in claim order; `short`: less than was asked for."""
-        if bottom:
+    def took(self, reach: Reach, cost: float, jobs: int, now: float) -> None:
+        """A claim took so long (seconds), also one that failed, and gave so many jobs."""
+        walked = cost - jobs * PER_JOB
+        if reach == "bottom":
             self._looked = now
-            self._bottom.took(cost, now)
-        self._short = short
+            self._bottom.took(walked, now)
+        elif reach == "open":
+            self._open.took(walked, now)
+
+    def claimed(self, lanes: Sequence[Lane], limit: int, jobs: Sequence[JobRecord], reach: Reach, now: float) -> None:
+        """What a claim for these lanes gave, in claim order. `now` is the store's."""
+        self._short = len(jobs) < limit
+        given = given_of(lanes, jobs)
+        deep = depth(limit, len(lanes))
         for job in jobs:
-            ends = self._ends.setdefault((job.queue, job.task, job.version), {})
-            ends[-job.priority] = job.due
-            if len(ends) > PRIORITIES:
-                ends.clear()
+            if not job.suspect:  # it has an index of its own
+                key = (job.queue, job.task, job.version)
+                ends = self._ends.setdefault(key, {})
+                dry = self._short and given[key] < deep
+                ends[-job.priority] = max(job.due, ends.get(-job.priority, -math.inf)) if dry else job.due
+                if len(ends) > PRIORITIES:
+                    ends.clear()
+        if self._short and reach == "bottom":
+            self._floor = now - LATE
+            if not self._bottom.cheap:
+                self._leave_dry(lanes, given, deep)
+
+    def _leave_dry(self, lanes: Sequence[Lane], given: Mapping[Key, int], deep: int) -> None:
+        """Of lanes that had less than could be given all has been seen: what is below the floor is dead."""
+        for lane in lanes:
+            if given[lane[:3]] < min(lane.cap, deep):
+                ends = self._ends.setdefault(lane[:3], {0: self._floor})
+                for rank, due in ends.items():
+                    ends[rank] = max(due, self._floor)
 
 
 def depth(limit: int, lanes: int) -> int:
     """How far to look into each of many lanes: what is looked at is locked, so not everything in each."""
     return limit if lanes <= 1 else min(limit, max(AT_ONCE, 4 * limit // lanes))
+
+
+def unfinished(lanes: Sequence[Lane], jobs: Sequence[JobRecord], deep: int) -> list[Lane]:
+    """The lanes that may have more than these jobs, since only so many were looked at in each; caps are what is left."""
+    given = given_of(lanes, jobs)
+    return [Lane(*lane[:3], lane.cap - given[lane[:3]]) for lane in lanes if deep <= given[lane[:3]] < lane.cap]
+
+
+def given_of(lanes: Sequence[Lane], jobs: Sequence[JobRecord]) -> Mapping[Key, int]:
+    """How many jobs there are of each lane."""
+    if len(lanes) == 1:
+        return {lanes[0][:3]: len(jobs)}
+    return Counter((job.queue, job.task, job.version) for job in jobs)

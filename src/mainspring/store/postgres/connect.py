@@ -17,13 +17,18 @@ from mainspring.store.postgres.place import Connection, Place
 STATEMENTS_KEPT: Final = 250
 """Prepared statements per connection; there are fewer of them."""
 
-_SETTINGS: Final = {
-    "plan_cache_mode": "force_generic_plan",  # each statement has one right plan; to plan anew costs more than to run
-    "jit": "off",  # no statement of ours is worth compiling, and a misjudged one would wait for it
+_KEEPALIVES: Final = {
     "tcp_keepalives_idle": "30",  # the locks of a client whose machine has vanished are freed
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+_SETTINGS: Final = _KEEPALIVES | {
+    "plan_cache_mode": "force_generic_plan",  # each statement has one right plan; to plan anew costs more than to run
+    # That plan is kept. Made while a table was small, it would go on reading all of it when it has become large.
+    "enable_seqscan": "off",
+    "jit": "off",  # no statement of ours is worth compiling, and a misjudged one would wait for it
+}
+"""For our own statements; a user's keep to the server's settings."""
 _NO_SUCH_SETTING: Final = frozenset({"08P01", "42704"})
 """How a pooler answers to settings that it does not know."""
 
@@ -50,7 +55,8 @@ async def connect(place: Place, *, plain: bool = False) -> Connection:
     """A new connection, with its codecs unless `plain`. Raises our errors; takes `place.timeout` seconds at most."""
     try:
         try:
-            connection = await _connected(place, _SETTINGS if place.prepared else {})
+            settings = _KEEPALIVES if plain else _SETTINGS
+            connection = await _connected(place, settings if place.prepared else {})
         except asyncpg.PostgresError as error:
             if not place.prepared or faults.sqlstate_of(error) not in _NO_SUCH_SETTING:
                 raise
@@ -112,12 +118,17 @@ def _array(number: int, name: str, of: int, of_name: str) -> dict[str, object]:
     }
 
 
+_ID_LENGTH: Final = 36
+
+
 def uuid_to_bytes(text: str) -> bytes:
     """An id as the server takes it.
 
     >>> uuid_from_bytes(uuid_to_bytes("0190163d-8694-739b-aea5-966c26f8ad91"))
     '0190163d-8694-739b-aea5-966c26f8ad91'
     """
+    if len(text) != _ID_LENGTH or text != text.lower():  # another spelling would come back as another text
+        raise ValueError("an id is a UUID in its canonical form")
     return bytes.fromhex(text.replace("-", ""))
 
 

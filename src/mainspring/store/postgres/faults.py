@@ -25,7 +25,7 @@ MISSING: Final = frozenset({"42P01", "42703", "3F000", "42883"})
 _DISK_FULL: Final = "53100"
 _NO_RIGHT: Final = "42501"
 _NO_DATABASE: Final = "3D000"
-_LOCK_TIMEOUT: Final = "55P03"
+LOCK_TIMEOUT: Final = "55P03"
 _TOO_MANY: Final = "53300"
 _POOLED: Final = frozenset({"26000", "42P05"})
 """A prepared statement that is not there, or already there: another session answers than the one asked before."""
@@ -127,7 +127,7 @@ def _unsuitable(error: asyncpg.PostgresError, state: str, place: Place) -> Store
 
 _UNAVAILABLE: Final = {
     READ_ONLY: "takes no writes now: it is a standby, or was made one",
-    _LOCK_TIMEOUT: "has rows that another transaction holds locked for too long",
+    LOCK_TIMEOUT: "has rows that another transaction holds locked for too long",
     _TOO_MANY: "has no room for another connection; raise max_connections, or lower pool= in the URLs",
     "40001": "let another transaction go first",
     "40P01": "ended a deadlock with another transaction",

@@ -24,9 +24,10 @@ _TIMES: Final = re.compile(r"\$(\d+)::timestamptz\[\]")
 _TIME: Final = re.compile(r"\$(\d+)::timestamptz\b(?!\[)")
 _AS_TEXT: Final = re.compile(r"\$(\d+)::(uuid|jsonb?)\b(\[\])?")
 _JSON: Final = re.compile(
-    r"\bj\.(?:options|metadata|hooks|counters|error)\b"
+    r"CASE WHEN num_nonnulls\(.*? END\b|\bj\.options\b"
     r"|coalesce\(j\.(?:payload|result), \(SELECT b\.value FROM .*? b WHERE b\.job = j\.id AND b\.kind = '\w+'\)\)"
-    r"|(?<=\bSELECT )(?:j\.)?id(?=, (?:j\.task|size)\b)|(?<=\bSELECT key, )job(?=, )"
+    r"|(?<=\bSELECT )(?:j\.)?id(?=, (?:j\.task|size)\b)|(?<=\bSELECT key, )job(?=, )",
+    re.DOTALL,
 )
 
 
@@ -79,8 +80,8 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
 def rewritten(sql: str) -> str:
     """A statement of ours, for any driver.
 
-    >>> rewritten("SELECT j.error FROM x j WHERE due < $2::timestamptz AND id = $1::uuid")
-    'SELECT j.error::text FROM x j WHERE due < to_timestamp($2::float8) AND id = $1::text::uuid'
+    >>> rewritten("SELECT j.options FROM x j WHERE due < $2::timestamptz AND id = $1::uuid")
+    'SELECT j.options::text FROM x j WHERE due < to_timestamp($2::float8) AND id = $1::text::uuid'
     """
     sql = _TIMES.sub(
         r"ARRAY(SELECT to_timestamp(at) FROM unnest($\1::float8[]) WITH ORDINALITY AS _ (at, n) ORDER BY n)", sql

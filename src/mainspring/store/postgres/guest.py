@@ -130,9 +130,10 @@ class Guest:
 
     async def _written(self, settlement: Settlement) -> Answer:
         host = self._host
-        if is_completion(settlement):
+        low, high = host.transact.days
+        if is_completion(settlement) and low <= settlement.job < high:
             result = None if settlement.result is None else settlement.result.decode()
-            values = ([settlement.job], [settlement.lease], [settlement.ran], [result], *host.transact.days)
+            values = ([settlement.job], [settlement.lease], [settlement.ran], [result])
             if (await self._foreign.fetch(host.complete, *values))[0][0]:
                 return "accepted"
         ids = host.transact.ids

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from itertools import repeat
 from typing import Final
 
-from mainspring.errors import EncodingError, StoreUnavailable
+from mainspring.errors import EncodingError, JobBusy, KeyBusy, StoreUnavailable
 from mainspring.model.moves import expired
 from mainspring.model.record import Answer, JobRecord, NewGroup, NewJob, Settlement
-from mainspring.store.base import Added, CancelAnswer, ChangeAnswer, Claim, Claimed, ReplayAnswer
+from mainspring.store.base import Added, CancelAnswer, ChangeAnswer, Claim, Claimed, Lane, ReplayAnswer
+from mainspring.store.postgres import faults
 from mainspring.store.postgres.base import Base
-from mainspring.store.postgres.claims import Bounds, depth
-from mainspring.store.postgres.records import LARGE, is_lean, job_of, lean_values, new_values
+from mainspring.store.postgres.claims import Bounds, depth, unfinished
+from mainspring.store.postgres.records import LARGE, claimed_job, is_lean, job_of, lean_values, new_values
 from mainspring.store.postgres.transact import NO_DAY, TAKEN, sqlstate
 from mainspring.store.serial import add, control, settle
 from mainspring.store.serial.claim import claim_order
@@ -33,9 +34,13 @@ class JobVerbs(Base):
             return await self._add_with_consequences(jobs, groups)
         queues = {new.queue for new in jobs}
         told = self._wake.due_now(queues)
-        if await self._add_plain(jobs, ids, told):
-            self._became_ready(queues, told)
-            return [Added(each, True) for each in ids]
+        try:
+            if await self._add_plain(jobs, ids, told):
+                self._became_ready(queues, told)
+                return [Added(each, True) for each in ids]
+        except BaseException:
+            self._wake.tell(queues)  # it may have taken along the notice of another commit
+            raise
         return await self._add_with_consequences(jobs, groups)
 
     async def claim(self, claim: Claim) -> Claimed:
@@ -45,26 +50,28 @@ class JobVerbs(Base):
                 return Claimed(sorted(map(job_of, rows), key=claim_order), await self.now())
         bounds = self._bounds.setdefault(claim.worker, Bounds())
         taken: list[JobRecord] = []
+        lanes: Sequence[Lane] = claim.lanes
         while True:
-            claimed, late = await self._claim(claim, bounds, claim.limit - len(taken))
+            limit = claim.limit - len(taken)
+            claimed, late = await self._claim(claim, lanes, bounds, limit)
             taken += claimed.jobs
-            if not late or len(taken) >= claim.limit:
+            lanes = unfinished(lanes, claimed.jobs, 0 if late else depth(limit, len(lanes)))
+            if not lanes or len(taken) >= claim.limit:
                 return Claimed(sorted(taken, key=claim_order), claimed.now)
-            await self._expire(late)
+            if late:
+                await self._expire(late)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Answer]:
-        """See `Jobs.settle`. Plain completions, which are most, are one statement; what it leaves goes on."""
-        self._pool.check()
-        plain = [each for each in settlements if is_completion(each)]
-        if len(plain) < len(settlements):
-            others = {each.job for each in settlements if not is_completion(each)}
-            plain = [each for each in plain if each.job not in others]  # of several of one lease the first counts
-        taken = await self._complete(plain) if plain else frozenset()
-        if taken is None and len(plain) == len(settlements):
-            return ["accepted"] * len(settlements)
-        ended = {each.job for each in plain} if taken is None else taken
-        answers = iter(await self._settle([each for each in settlements if each.job not in ended]))
-        return ["accepted" if each.job in ended else next(answers) for each in settlements]
+        """See `Jobs.settle`. Plain completions, which are most, are one statement; what it leaves goes on.
+
+        Raises JobBusy when somebody holds one of the jobs locked: the others can be settled without it (RULES C10).
+        """
+        try:
+            return await self._settle_all(settlements)
+        except StoreUnavailable as error:
+            if sqlstate(error) == faults.LOCK_TIMEOUT:
+                raise JobBusy(str(error)) from error
+            raise
 
     async def cancel(self, ids: Sequence[str], reason: str = "cancelled by request") -> list[CancelAnswer]:
         return await self._transact.run(lambda rows, now: control.cancel(rows, now, self._ids, ids, reason), ids)
@@ -113,24 +120,32 @@ class JobVerbs(Base):
 
     # --- claim
 
-    async def _claim(self, claim: Claim, bounds: Bounds, limit: int) -> tuple[Claimed, list[str]]:
+    async def _claim(
+        self, claim: Claim, lanes: Sequence[Lane], bounds: Bounds, limit: int
+    ) -> tuple[Claimed, list[str]]:
         """One look at the lanes: the jobs, now running, and those that turned out to have expired."""
         began = time.monotonic()
-        bottom = bounds.from_bottom(began)
-        stretches = bounds.stretches(claim.lanes, bottom=bottom)
-        rows = await self._pool.fetch(
-            self._sql["claim"],
-            *(zip(*stretches, strict=True) if stretches else repeat((), 8)),
-            limit,
-            claim.worker,
-            claim.number,
-            claim.suspects > 0,
-            depth(limit, len(claim.lanes)),
-        )
+        reach = bounds.reach(began)
+        stretches = bounds.stretches(lanes, reach)
+        number = 0
+        try:
+            rows = await self._pool.fetch(
+                self._sql["claim"],
+                *(zip(*stretches, strict=True) if stretches else repeat((), 8)),
+                limit,
+                claim.worker,
+                claim.number,
+                claim.suspects > 0,
+                depth(limit, len(lanes)),
+            )
+            number = len(rows)
+        finally:
+            ended = time.monotonic()
+            bounds.took(reach, ended - began, number, ended)
         now, late = rows[0][0], rows[0][1]
-        jobs = [] if rows[0][2] is None else sorted((job_of(row[2:]) for row in rows), key=claim_order)
-        ended = time.monotonic()
-        bounds.claimed(jobs, bottom=bottom, short=len(jobs) < limit, cost=ended - began, now=ended)
+        jobs = [] if rows[0][2] is None else [claimed_job(row[2:], now, claim.worker, claim.number) for row in rows]
+        jobs.sort(key=claim_order)
+        bounds.claimed(lanes, limit, jobs, reach, now)
         return Claimed(jobs, now), late or []
 
     async def _expire(self, ids: Sequence[str]) -> None:
@@ -142,7 +157,32 @@ class JobVerbs(Base):
 
     # --- settle
 
+    async def _settle_all(self, settlements: Sequence[Settlement]) -> list[Answer]:
+        self._pool.check()
+        plain = [each for each in settlements if is_completion(each)]
+        if len(plain) < len(settlements):
+            others = {each.job for each in settlements if not is_completion(each)}
+            plain = [each for each in plain if each.job not in others]  # of several of one lease the first counts
+        taken = await self._complete(plain) if plain else frozenset()
+        if taken is None and len(plain) == len(settlements):
+            return ["accepted"] * len(settlements)
+        ended = {each.job for each in plain} if taken is None else taken
+        answers = iter(await self._settle([each for each in settlements if each.job not in ended]))
+        return ["accepted" if each.job in ended else next(answers) for each in settlements]
+
     async def _settle(self, settlements: Sequence[Settlement]) -> list[Answer]:
+        """As one transaction; those that could not get a key for a follow-up hold up no others (RULES C10)."""
+        try:
+            return await self._settle_together(settlements)
+        except KeyBusy as busy:
+            free = [each for each in settlements if not any(new.unique in busy.keys for new in each.follow_ups)]
+            if 0 < len(free) < len(settlements):
+                await self._settle(free)  # asked again, they are answered as accepted
+            raise
+
+    async def _settle_together(self, settlements: Sequence[Settlement]) -> list[Answer]:
+        if not settlements:
+            return []
         following = [new for each in settlements for new in each.follow_ups]
         return await self._transact.run(
             lambda rows, now: settle.settle(rows, now, self._ids, settlements),
@@ -153,33 +193,31 @@ class JobVerbs(Base):
 
     async def _complete(self, plain: Sequence[Settlement]) -> frozenset[str] | None:
         """End these; None when all are ended, else those that are. The others need a closer look."""
-        one_each = {each.job: each for each in plain}
-        if len(one_each) < len(plain):
+        low, high = self._transact.days
+        # In the order of ids, so that two of these wait for each other in turn.
+        ordered = sorted([each for each in plain if low <= each.job < high], key=lambda each: each.job)
+        if not ordered or len({each.job for each in ordered}) < len(ordered):
             return frozenset()
-        ordered = [one_each[job] for job in sorted(one_each)]  # so that two of these wait for each other in turn
         try:
-            return await self._completed(ordered)
-        except ValueError as error:
+            rows = await self._pool.fetch(
+                self._sql["complete"],
+                [each.job for each in ordered],
+                [each.lease for each in ordered],
+                [each.ran for each in ordered],
+                [None if each.result is None else each.result.decode() for each in ordered],
+            )
+        except EncodingError as error:
             if sqlstate(error) != NO_DAY:
                 raise
-            await self._transact.look_at_days()
-            return await self._completed(ordered)
-
-    async def _completed(self, ordered: Sequence[Settlement]) -> frozenset[str] | None:
-        rows = await self._pool.fetch(
-            self._sql["complete"],
-            [each.job for each in ordered],
-            [each.lease for each in ordered],
-            [each.ran for each in ordered],
-            [None if each.result is None else each.result.decode() for each in ordered],
-            *self._transact.days,
-        )
+            return frozenset()  # a day has been dropped since we looked: the closer look finds out
         number, taken = rows[0]
-        return None if number == len(ordered) else frozenset(taken or ())
+        if number == len(plain):
+            return None
+        return frozenset(taken or ()) if number < len(ordered) else frozenset(each.job for each in ordered)
 
 
 def ids_of(jobs: Sequence[NewJob]) -> list[str]:
-    """The ids of new jobs, and of what they wait on."""
+    """The jobs that adding these looks at: themselves, and what they wait on."""
     return [new.id for new in jobs] + [new.waits_on for new in jobs if new.waits_on]
 
 

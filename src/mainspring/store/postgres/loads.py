@@ -7,6 +7,7 @@ from typing import Final
 
 from mainspring.errors import KeyBusy
 from mainspring.store.base import Worker
+from mainspring.store.postgres.floors import Floor
 from mainspring.store.postgres.place import Connection
 from mainspring.store.postgres.records import Row, group_of, holder_of, is_id, job_of
 from mainspring.store.postgres.work import Loaded, NotLoaded, Question
@@ -19,8 +20,9 @@ _ELSEWHERE: Final = ("done", "kept", "jobs", "done", "kept")
 class Loads:
     """Loads into `loaded`, over one connection that has a transaction open."""
 
-    def __init__(self, connection: Connection, sql: Mapping[str, str], schema: str) -> None:
+    def __init__(self, connection: Connection, sql: Mapping[str, str], schema: str, floor: Floor) -> None:
         """`sql`: the statements of `loads.sql`; `schema`: its name, so that keys of two schemas do not meet."""
+        self._floor = floor
         self.loaded = Loaded()
         self._connection = connection
         self._sql = sql
@@ -44,8 +46,10 @@ class Loads:
                 await self._dependants(self.loaded.foreseen(question, values), ended=ended)
             case "running":
                 await self._search(question, values, "running" if values else "strays", values)
-            case "due" | "late":
-                await self._search(question, values, question, [int(values[0])])
+            case "due":
+                await self._search(question, values, question, [int(values[0]), self._floor.due])
+            case "late":
+                await self._search(question, values, question, [int(values[0]), self._floor.expires])
 
     async def jobs(self, ids: Iterable[str]) -> None:
         """Lock and read these jobs, wherever they are; in the order of ids, so that two of us wait in turn."""

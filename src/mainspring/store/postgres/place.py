@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import asyncpg
 
 from mainspring.errors import StoreUrlError
-from mainspring.store.postgres.records import ENDED_COLUMNS, LIVE_COLUMNS
+from mainspring.store.postgres.records import CLAIMED_COLUMNS, ENDED_COLUMNS, LIVE_COLUMNS
 from mainspring.store.sql import statements
 from mainspring.store.url import shown
 
@@ -127,7 +127,10 @@ def _statements(quoted: str, group: str) -> Mapping[str, str]:
 
 
 def _filled(text: str) -> str:
-    return text.replace("{live}", LIVE_COLUMNS).replace("{ended}", ENDED_COLUMNS)
+    columns = {"{claimed}": CLAIMED_COLUMNS, "{live}": LIVE_COLUMNS, "{ended}": ENDED_COLUMNS}
+    for name, value in columns.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _check_hosts(netloc: str, safe: str) -> None:

@@ -162,7 +162,8 @@ class Pool:
         """
         async with self.use(timed=timed) as connection:
             await connection.execute(
-                f"BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
+                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL jit = off;"
+                f" SET LOCAL lock_timeout = {round(lock_timeout * 1000)}"
             )
             try:
                 yield connection

@@ -195,8 +195,7 @@ class ReadVerbs(Base):
         return [count for _, count in sorted(found.items())]
 
     async def lanes(self) -> list[Lane]:
-        rows = await self._pool.fetch(self._reads["lanes"])
-        return [Lane(queue, task, version, 1) for queue, task, version in rows]
+        return [Lane(*key, 1) for key in await self._lanes.look(self._reads)]
 
     async def progress(self, job: str) -> bytes | None:
         rows = await self._pool.fetch(self._reads["progress"], job) if is_id(job) else []

@@ -21,27 +21,57 @@ Row = Iterable[Any]
 LARGE: Final = 2048
 """Payloads and results of more bytes than this lie in `blobs`: a row that ends is moved, they are not (RULES H11f)."""
 
-_HOT: Final = """j.id, j.task, j.version, j.queue,
+_OWN: Final = """j.id, j.task, j.version, j.queue,
     coalesce(j.payload, (SELECT b.value FROM {schema}.blobs b WHERE b.job = j.id AND b.kind = 'payload')),
-    j.priority, j.options, j.linked, j.state, j.reason, date_part('epoch', j.created), date_part('epoch', j.due),
-    date_part('epoch', j.expires), j.lease, j.settled, j.attempt, j.worker, j.claim, date_part('epoch', j.claimed),
-    date_part('epoch', j.started), date_part('epoch', j.begun), j.cancel_requested, j.suspect"""
-_RARE: Final = """j.tags, j.metadata, j.hooks, j.unique_key, date_part('epoch', j.unique_until), j.parent, j.root,
-    j.correlation, j.trace, j.schedule, date_part('epoch', j.slot), j.waits_on, j.group_id, j.round, j.crashes,
-    j.rescues, j.counters, j.error"""
-LIVE_COLUMNS: Final = f"{_HOT}, NULL::float8, NULL::json, {_RARE}"
-"""What `job_of` reads, of a row `j` of `jobs`. The server makes numbers of times faster than a codec here does."""
-ENDED_COLUMNS: Final = f"""{_HOT}, date_part('epoch', j.finished),
-    coalesce(j.result, (SELECT b.value FROM {{schema}}.blobs b WHERE b.job = j.id AND b.kind = 'result')), {_RARE}"""  # noqa: S608  # nothing of it comes from outside
+    j.priority, j.options, j.linked, date_part('epoch', j.created), date_part('epoch', j.due),
+    date_part('epoch', j.expires), j.lease, j.settled, j.attempt, date_part('epoch', j.begun), j.suspect,
+    CASE WHEN num_nonnulls(j.tags, j.metadata, j.hooks, j.unique_key, j.unique_until, j.parent, j.root, j.correlation,
+        j.trace, j.schedule, j.slot, j.waits_on, j.group_id, j.counters, j.error) + j.round + j.crashes + j.rescues > 0
+    THEN json_build_object('tags', j.tags, 'metadata', j.metadata, 'hooks', j.hooks, 'unique', j.unique_key,
+        'unique_until', date_part('epoch', j.unique_until), 'parent', j.parent, 'root', j.root,
+        'correlation', j.correlation, 'trace', j.trace, 'schedule', j.schedule, 'slot', date_part('epoch', j.slot),
+        'waits_on', j.waits_on, 'group', j.group_id, 'round', j.round, 'crashes', j.crashes, 'rescues', j.rescues,
+        'counters', j.counters, 'error', j.error) END"""
+_STANDING: Final = """j.state, j.reason, j.worker, j.claim, date_part('epoch', j.claimed),
+    date_part('epoch', j.started), j.cancel_requested"""
+CLAIMED_COLUMNS: Final = _OWN
+"""What `claimed_job` reads, of a row `j` of `jobs`: whoever claims knows the rest. What few jobs have comes as one
+value. The server makes numbers of times faster than a codec here does."""
+LIVE_COLUMNS: Final = f"{_OWN}, {_STANDING}, NULL::float8, NULL::json"
+"""What `job_of` reads, of a row `j` of `jobs`."""
+ENDED_COLUMNS: Final = f"""{_OWN}, {_STANDING}, date_part('epoch', j.finished),
+    coalesce(j.result, (SELECT b.value FROM {{schema}}.blobs b WHERE b.job = j.id AND b.kind = 'result'))"""  # noqa: S608  # nothing of it comes from outside
 """The same of a row `j` of `jobs_done` or `jobs_kept`."""
 
-_PLAIN: Final = 25  # how many columns every job has a use for
-_NOTHING_RARE: Final = (None,) * 13 + (0, 0, 0, None, None)
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _encode = msgspec.json.Encoder().encode
-_hooks = msgspec.json.Decoder(tuple[Hook, ...]).decode
 _failure = msgspec.json.Decoder(Failure).decode
-_counters = msgspec.json.Decoder(dict[str, int]).decode
+
+
+class Rare(msgspec.Struct, frozen=True):
+    """What few jobs have. Endless times come as words: JSON has no infinity."""
+
+    metadata: msgspec.Raw
+    tags: tuple[str, ...] | None
+    hooks: tuple[Hook, ...] | None
+    unique: str | None
+    unique_until: float | str | None
+    parent: str | None
+    root: str | None
+    correlation: str | None
+    trace: str | None
+    schedule: str | None
+    slot: float | None
+    waits_on: str | None
+    group: str | None
+    round: int
+    crashes: int
+    rescues: int
+    counters: dict[str, int] | None
+    error: Failure | None
+
+
+_rare = msgspec.json.Decoder(Rare).decode
 
 
 def is_id(text: str) -> bool:
@@ -53,14 +83,43 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def claimed_job(row: Row, now: float, worker: str, claim: int) -> JobRecord:
+    """The job of a row of `CLAIMED_COLUMNS`, which this claim has just been given."""
+    (
+        id_, task, version, queue, payload, priority, options, linked, created, due, expires, lease, settled, attempt,
+        begun, suspect, rare,
+    ) = row  # fmt: skip
+    job = JobRecord(
+        id=id_,
+        task=task,
+        version=version,
+        queue=queue,
+        payload=payload.encode(),
+        priority=priority,
+        options=b"" if options is None else options.encode(),
+        linked=linked,
+        state="running",
+        created=created,
+        due=due,
+        expires=expires,
+        lease=lease,
+        settled=settled,
+        attempt=attempt,
+        worker=worker,
+        claim=claim,
+        claimed=now,
+        begun=begun,
+        suspect=suspect,
+    )
+    return job if rare is None else _with_rare(job, rare)
+
+
 def job_of(row: Row) -> JobRecord:
     """The job of a row of `LIVE_COLUMNS` or `ENDED_COLUMNS`."""
-    values = tuple(row)
     (
-        id_, task, version, queue, payload, priority, options, linked, state, reason, created, due, expires, lease,
-        settled, attempt, worker, claim, claimed, started, begun, cancel_requested, suspect, finished, result,
-    ) = values[:_PLAIN]  # fmt: skip
-    rare = values[_PLAIN:]
+        id_, task, version, queue, payload, priority, options, linked, created, due, expires, lease, settled, attempt,
+        begun, suspect, rare, state, reason, worker, claim, claimed, started, cancel_requested, finished, result,
+    ) = row  # fmt: skip
     job = JobRecord(
         id=id_,
         task=task,
@@ -88,7 +147,7 @@ def job_of(row: Row) -> JobRecord:
         finished=finished,
         result=None if result is None else result.encode(),
     )
-    return job if rare == _NOTHING_RARE else _completed(job, rare)
+    return job if rare is None else _with_rare(job, rare)
 
 
 def lean_values(new: NewJob) -> tuple[Any, ...]:
@@ -213,30 +272,27 @@ def _json(values: Sequence[str]) -> str | None:
     return _encode(values).decode() if values else None
 
 
-def _completed(job: JobRecord, rare: tuple[Any, ...]) -> JobRecord:
-    """The job with what few have."""
-    (
-        tags, metadata, hooks, unique, unique_until, parent, root, correlation, trace, schedule, slot, waits_on, group,
-        round_, crashes, rescues, counters, error,
-    ) = rare  # fmt: skip
+def _with_rare(job: JobRecord, text: str) -> JobRecord:
+    rare = _rare(text)
+    metadata = bytes(rare.metadata)
     return msgspec.structs.replace(
         job,
-        tags=() if tags is None else tuple(tags),
-        metadata=b"" if metadata is None else metadata.encode(),
-        hooks=() if hooks is None else _hooks(hooks),
-        unique=unique,
-        unique_until=unique_until,
-        parent=parent,
-        root=root,
-        correlation=correlation,
-        trace=trace,
-        schedule=schedule,
-        slot=slot,
-        waits_on=waits_on,
-        group=group,
-        round=round_,
-        crashes=crashes,
-        rescues=rescues,
-        counters=NO_COUNTERS if counters is None else MappingProxyType(_counters(counters)),
-        error=None if error is None else _failure(error),
+        tags=rare.tags or (),
+        metadata=b"" if metadata == b"null" else metadata,
+        hooks=rare.hooks or (),
+        unique=rare.unique,
+        unique_until=float(rare.unique_until) if isinstance(rare.unique_until, str) else rare.unique_until,
+        parent=rare.parent,
+        root=rare.root,
+        correlation=rare.correlation,
+        trace=rare.trace,
+        schedule=rare.schedule,
+        slot=rare.slot,
+        waits_on=rare.waits_on,
+        group=rare.group,
+        round=rare.round,
+        crashes=rare.crashes,
+        rescues=rare.rescues,
+        counters=MappingProxyType(rare.counters) if rare.counters else NO_COUNTERS,
+        error=rare.error,
     )

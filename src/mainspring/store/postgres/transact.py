@@ -12,6 +12,7 @@ from mainspring.ids import IdSource
 from mainspring.retries.backoff import exponential, jittered
 from mainspring.retries.policy import Retry, Stop
 from mainspring.store.postgres.days import Days, days_of, ensure_days
+from mainspring.store.postgres.floors import Floors
 from mainspring.store.postgres.flush import flush
 from mainspring.store.postgres.loads import Loads
 from mainspring.store.postgres.place import Connection, Place
@@ -73,12 +74,18 @@ class Transact:
     """Runs verbs, each in a transaction of its own, or within one that is open."""
 
     def __init__(
-        self, pool: Pool, place: Place, ids: IdSource, became_ready: Callable[[Collection[str]], None]
+        self,
+        pool: Pool,
+        place: Place,
+        ids: IdSource,
+        became_ready: Callable[[Collection[str]], None],
+        floors: Floors,
     ) -> None:
-        """`became_ready` is told of the queues that got work by what was committed."""
+        """`became_ready` is told of the queues that got work by what was committed; `floors`: where sweeps look."""
         self._pool = pool
         self._became_ready = became_ready
         self._place = place
+        self._floors = floors
         self._sql = {**place.sql("loads"), **{f"write {name}": text for name, text in place.sql("flush").items()}}
         self._flush = place.sql("flush")
         self.ids = ids
@@ -121,7 +128,7 @@ class Transact:
         `ready` is given the queues that will then have got work.
         """
         now: float = await connection.fetchval(self._sql["now"])
-        loads = Loads(connection, self._sql, self._place.schema)
+        loads = Loads(connection, self._sql, self._place.schema, self._floors.floor)
         await loads.groups(groups)
         await loads.jobs(jobs)
         await loads.keys(keys)  # last: others who want one of them do not get it until our commit

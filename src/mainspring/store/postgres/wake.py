@@ -26,6 +26,9 @@ log = logging.getLogger("mainspring.store.postgres")
 APART: Final = 0.005
 """Seconds between two notices of one queue from this process."""
 
+PATIENCE: Final = 0.002
+"""Seconds for which a notice that is due waits for a statement that takes it along: a commit of its own costs more."""
+
 LOOK: Final = 5.0
 """Seconds between two questions whether the listening connection still answers."""
 
@@ -107,9 +110,10 @@ class Wake:
         if not self._place.notify:
             return ""
         now = asyncio.get_running_loop().time()
-        due = [each for each in queues if self._due_at(each) <= now and each not in self._untold]
+        due = [each for each in queues if self._due_at(each) <= now]
         if not due:
             return ""
+        self._untold.difference_update(due)
         payload = payload_of(due)
         for each in due if payload != ANYTHING else queues:
             self._note_told(each, now)
@@ -161,7 +165,8 @@ class Wake:
                 now = loop.time()
                 due = [each for each in self._untold if self._due_at(each) <= now]
                 if not due:
-                    await asyncio.sleep(min(map(self._due_at, self._untold)) - now)
+                    # A little longer than it must be: the next statement that adds takes the notice along.
+                    await asyncio.sleep(min(map(self._due_at, self._untold)) - now + PATIENCE)
                     continue
                 self._untold.difference_update(due)
                 for each in due:

@@ -89,7 +89,7 @@ def _ended(wanted: Filter, table: str) -> list[Walk]:
         within = "AND j.state <> 'completed'"
         return [Walk("by_key", table, "state", f"'{state}'", within) for state in sorted(states)]
     if wanted.task is not None:
-        return [Walk("by_key", table, "task", "$3")]
+        return [Walk("by_key", table, "task", "$3", "AND j.task <> ''")]  # so that its index may be used
     return [by_id(table)]
 
 

@@ -77,7 +77,8 @@ WITH t AS MATERIALIZED (
     JOIN {schema}.jobs j ON j.suspect AND j.state = 'ready'
         AND j.queue = s.queue AND j.task = s.task AND j.version = s.version
     WHERE $12::boolean AND NOT EXISTS (
-        SELECT FROM {schema}.jobs held WHERE held.suspect AND held.state = 'running' AND held.worker = $10
+        -- A live job that has a worker is running; asked like this, only the suspects are looked at.
+        SELECT FROM {schema}.jobs held WHERE held.suspect AND held.worker = $10
     )
     ORDER BY -j.priority, j.due, j.id
     LIMIT 1
@@ -97,7 +98,7 @@ WITH t AS MATERIALIZED (
         claimed = t.now, started = NULL, begun = coalesce(j.begun, t.now), error = NULL
     FROM t
     WHERE j.ctid = ANY(ARRAY(SELECT place FROM chosen WHERE late IS NOT TRUE))
-    RETURNING {live}
+    RETURNING {claimed}
 )
 SELECT date_part('epoch', t.now), (SELECT array_agg(id) FROM chosen WHERE late), claimed.*
 FROM t LEFT JOIN claimed ON true;
@@ -107,29 +108,29 @@ SELECT {live} FROM {schema}.jobs j WHERE j.state = 'running' AND j.worker = $1 A
 
 -- name: complete
 -- Jobs whose end concerns nobody else, fenced by their leases: they move over. $1 are their ids, in order; $2 leases,
--- $3 how long they ran, $4 results; $5 and $6: which ids have a day in jobs_done. Answers with how many it has taken,
--- and which, when these are not all.
+-- $3 how long they ran, $4 results. Answers with how many it has taken, and which, when these are not all. All these
+-- ids have a day in jobs_done.
 -- No join: a server with old statistics would choose to compare each with each. `width_bucket` finds an id's place in
 -- the ordered $1 by halving; `(SELECT $1)` hides how many there are, so that each is looked up by its id.
 WITH gone AS (
     -- A live job that has a worker is running; asked like this, the server does not walk over all that run.
+    -- Who holds one of them locked does not hold up the others for long: then they are tried apart.
     DELETE FROM {schema}.jobs j
-    WHERE j.id = ANY((SELECT $1::uuid[])::uuid[]) AND j.lease = ($2::bigint[])[width_bucket(j.id, $1::uuid[])]
+    WHERE (SELECT set_config('lock_timeout', '100', true)) IS NOT NULL
+        AND j.id = ANY((SELECT $1::uuid[])::uuid[]) AND j.lease = ($2::bigint[])[width_bucket(j.id, $1::uuid[])]
         AND j.worker IS NOT NULL AND NOT j.linked
     RETURNING j.*, width_bucket(j.id, $1::uuid[]) AS n
 ), t AS MATERIALIZED (
     SELECT {schema}.clock() AS now
-), ended AS (
-    SELECT id, created, due, expires, claimed, t.now - ($3::float8[])[n] * interval '1 s', begun, unique_until, slot,
-        lease, lease, claim, priority, attempt, round, crashes, rescues, false, cancel_requested, linked,
-        'completed' AS state, queue, task, version, worker, '', unique_key, correlation, trace, schedule, parent, root,
-        waits_on, group_id, tags, counters, NULL::jsonb, hooks, metadata, options, payload, t.now, ($4::json[])[n]
-    FROM gone, t
-), kept AS (
-    INSERT INTO {schema}.jobs_kept SELECT * FROM ended WHERE id < $5::uuid OR id >= $6::uuid
 ), done AS (
-    INSERT INTO {schema}.jobs_done SELECT * FROM ended WHERE id >= $5::uuid AND id < $6::uuid
+    INSERT INTO {schema}.jobs_done
+    SELECT id, created, due, expires, claimed, t.now - ($3::float8[])[n] * interval '1 s', begun, unique_until, slot,
+        lease, lease, claim, priority, attempt, round, crashes, rescues, false, cancel_requested, linked, 'completed',
+        queue, task, version, worker, '', unique_key, correlation, trace, schedule, parent, root, waits_on, group_id,
+        tags, counters, NULL, hooks, metadata, options, payload, t.now, ($4::json[])[n]
+    FROM gone, t
+    RETURNING id, queue, task, version
 ), tallied AS (
-    INSERT INTO {schema}.tallies SELECT queue, task, version, state, count(*) FROM ended GROUP BY 1, 2, 3, 4
+    INSERT INTO {schema}.tallies SELECT queue, task, version, 'completed', count(*) FROM done GROUP BY 1, 2, 3
 )
-SELECT count(*), CASE WHEN count(*) < cardinality($1::uuid[]) THEN array_agg(id) END FROM gone;
+SELECT count(*), CASE WHEN count(*) < cardinality($1::uuid[]) THEN array_agg(id) END FROM done;

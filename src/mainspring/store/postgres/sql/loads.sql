@@ -44,10 +44,13 @@ SELECT w.id, w.name, w.host, w.pid, w.queues, w.lease_time, w.joined, w.beat, w.
 FROM {schema}.workers w ORDER BY w.id;
 
 -- name: dependants
--- Each id with the jobs that wait on it, or with none.
+-- Each id with the jobs that wait on it, or with none. Each is looked up by itself, whatever the server believes about
+-- how many there are; asked for the state at the same time, it may walk over all that wait.
 SELECT waited.id, j.id
 FROM unnest($1::text[]) AS waited (id)
-LEFT JOIN {schema}.jobs j ON j.waits_on = waited.id AND j.state = 'waiting'
+LEFT JOIN LATERAL (
+    SELECT j.id, j.state FROM {schema}.jobs j WHERE j.waits_on = waited.id OFFSET 0
+) AS j ON j.state = 'waiting'
 ORDER BY 1, 2;
 
 -- name: all_dependants
@@ -56,27 +59,37 @@ WITH RECURSIVE below (id) AS (
     SELECT unnest($1::text[]) COLLATE "C"
     UNION
     SELECT next.id
-    FROM below JOIN {schema}.jobs j ON j.waits_on = below.id, unnest(ARRAY[j.id::text, j.group_id]) AS next (id)
+    FROM below
+    CROSS JOIN LATERAL (SELECT j.id, j.group_id FROM {schema}.jobs j WHERE j.waits_on = below.id OFFSET 0) AS j
+    CROSS JOIN LATERAL unnest(ARRAY[j.id::text, j.group_id]) AS next (id)
     WHERE next.id IS NOT NULL
 )
 SELECT below.id, j.id
-FROM below LEFT JOIN {schema}.jobs j ON j.waits_on = below.id AND j.state = 'waiting'
+FROM below
+LEFT JOIN LATERAL (
+    SELECT j.id, j.state FROM {schema}.jobs j WHERE j.waits_on = below.id OFFSET 0
+) AS j ON j.state = 'waiting'
 ORDER BY 1, 2;
 
 -- name: ended_all_dependants
 WITH RECURSIVE ended AS NOT MATERIALIZED (
-    SELECT id, waits_on, group_id FROM {schema}.jobs_done WHERE state = 'cancelled'
+    SELECT id, waits_on, group_id, state FROM {schema}.jobs_done
     UNION ALL
-    SELECT id, waits_on, group_id FROM {schema}.jobs_kept WHERE state = 'cancelled'
+    SELECT id, waits_on, group_id, state FROM {schema}.jobs_kept
 ), below (id) AS (
     SELECT unnest($1::text[]) COLLATE "C"
     UNION
     SELECT next.id
-    FROM below JOIN ended j ON j.waits_on = below.id, unnest(ARRAY[j.id::text, j.group_id]) AS next (id)
-    WHERE next.id IS NOT NULL
+    FROM below
+    CROSS JOIN LATERAL (SELECT j.id, j.group_id, j.state FROM ended j WHERE j.waits_on = below.id OFFSET 0) AS j
+    CROSS JOIN LATERAL unnest(ARRAY[j.id::text, j.group_id]) AS next (id)
+    WHERE j.state = 'cancelled' AND next.id IS NOT NULL
 )
 SELECT below.id, j.id
-FROM below LEFT JOIN ended j ON j.waits_on = below.id
+FROM below
+LEFT JOIN LATERAL (
+    SELECT j.id, j.state FROM ended j WHERE j.waits_on = below.id OFFSET 0
+) AS j ON j.state = 'cancelled'
 ORDER BY 1, 2;
 
 -- name: running
@@ -90,9 +103,9 @@ WHERE j.state = 'running' AND NOT EXISTS (SELECT FROM {schema}.workers w WHERE w
 ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: due
-SELECT {live} FROM {schema}.jobs j WHERE j.state = 'scheduled' AND j.due <= (SELECT {schema}.clock())
+SELECT {live} FROM {schema}.jobs j WHERE j.state = 'scheduled' AND j.due <= (SELECT {schema}.clock()) AND j.due >= $2
 ORDER BY j.due LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: late
-SELECT {live} FROM {schema}.jobs j WHERE j.expires <= (SELECT {schema}.clock()) AND j.state <> 'running'
+SELECT {live} FROM {schema}.jobs j WHERE j.expires <= (SELECT {schema}.clock()) AND j.expires >= $2 AND j.state <> 'running'
 ORDER BY j.expires LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED;

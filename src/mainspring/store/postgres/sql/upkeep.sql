@@ -53,12 +53,17 @@ FROM t;
 SELECT id, lease FROM {schema}.jobs WHERE state = 'running' AND worker = $1 ORDER BY id;
 
 -- name: look
--- Whether there is anything to promote or expire, and when there will be.
-SELECT date_part('epoch', t.now), n.due <= t.now, n.expires <= t.now, date_part('epoch', least(n.due, n.expires))
-FROM (SELECT {schema}.clock() AS now OFFSET 0) t, (
-    SELECT (SELECT min(due) FROM {schema}.jobs WHERE state = 'scheduled') AS due,
-        (SELECT min(expires) FROM {schema}.jobs WHERE expires IS NOT NULL AND state <> 'running') AS expires
-) n;
+-- Whether there is anything to promote or expire, and the first of each; $1 and $2: from when on to look. Materialized:
+-- both are asked for several times, and looked for once.
+WITH t AS MATERIALIZED (
+    SELECT {schema}.clock() AS now
+), n AS MATERIALIZED (
+    SELECT (SELECT min(due) FROM {schema}.jobs WHERE state = 'scheduled' AND due >= $1) AS due,
+        (SELECT min(expires) FROM {schema}.jobs WHERE expires >= $2 AND state <> 'running') AS expires
+)
+SELECT date_part('epoch', t.now), coalesce(n.due <= t.now OR n.expires <= t.now, false), date_part('epoch', n.due),
+    date_part('epoch', n.expires)
+FROM t, n;
 
 -- name: watch
 -- Whether this worker may judge others (RULES C1), and whether one of them is silent.

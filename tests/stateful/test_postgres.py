@@ -1,0 +1,85 @@
+"""PostgreSQL beside the model, under random verbs and lost answers; in turns by two processes on one schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count, cycle
+from typing import cast
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from mainspring.clock import FakeClock
+from mainspring.ids import IdSource
+from mainspring.store.base import Store, Swept
+from mainspring.store.postgres.days import day_of, first_id
+from mainspring.store.postgres.floors import Floor
+from mainspring.store.postgres.place import Place
+from mainspring.store.postgres.store import PostgresStore
+from mainspring.store.serial import upkeep
+from mainspring.store.serial.rows import Unit
+from tests.contract.test_postgres import PostgresHarness
+from tests.servers.fixtures import fresh_schema
+from tests.servers.postgres import Postgres
+from tests.stateful.machine import SideBySide
+from tests.stateful.pair import Dead
+from tests.stateful.test_stores import InTurns, bounded
+
+
+class PostgresBesideModel(PostgresStore):
+    """PostgreSQL, which is told who is dead, and what time it is."""
+
+    def __init__(self, place: Place, harness: PostgresHarness, ids: IdSource, dead: Dead) -> None:
+        super().__init__(place, ids=ids, before=harness.tell_the_time)
+        self._dead = dead
+
+    async def sweep(self, worker: str, limit: int = 1000) -> Swept:
+        def verb(rows: Unit, now: float) -> Swept:
+            return upkeep.tidy(rows, now, self._ids, worker, limit, self._dead.lapsed(worker))
+
+        swept = await self._transact.run(verb)
+        looked, _ = await self._look(Floor())
+        others = any(each.running and each.worker.id != worker for each in await self.workers())
+        return swept._replace(next_due=looked.next_due, watch=others)
+
+
+class PostgresBesideMemory(SideBySide):
+    """`url` is of a schema for this class alone. Every other id is of a day that has no table."""
+
+    url = ""
+
+    def ids(self, prefix: str) -> IdSource:
+        kind, numbers = {"job": "0", "hook": "f"}[prefix], count()
+        days = cycle([first_id(day_of(self.clock.now()))[:13], "0190163d-8694"])
+        return lambda: f"{next(days)}-7000-8000-{kind}{next(numbers):011}"
+
+    def is_hook(self, id: str) -> bool:  # noqa: A002
+        return id[24] == "f"
+
+    def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
+        harness = PostgresHarness(self.url)
+        harness.clock = clock
+        self.run(self.emptied(harness))
+        stores: Sequence[Store] = [PostgresBesideModel(harness.place, harness, ids, dead) for _ in range(2)]
+        return cast("Store", InTurns(*stores))
+
+    async def emptied(self, harness: PostgresHarness) -> None:
+        await harness.prepare()
+        await harness.store.close()
+
+
+@pytest.fixture(scope="module")
+def machine(postgres_server: Postgres) -> Iterator[type[PostgresBesideMemory]]:
+    with fresh_schema(postgres_server) as schema:
+        yield type("Machine", (PostgresBesideMemory,), {"url": postgres_server.url(schema)})
+
+
+def test_postgres_beside_memory(machine: type[PostgresBesideMemory]) -> None:
+    run_state_machine_as_test(machine, settings=settings(bounded(6, 25), phases=(Phase.explicit, Phase.generate)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_postgres_for_long(machine: type[PostgresBesideMemory]) -> None:
+    run_state_machine_as_test(machine, settings=bounded(300, 60))
