@@ -109,6 +109,34 @@ async def test_H4_a_stall_of_the_server_does_not_hide_jobs_for_minutes(scene: Sc
     assert [job.id for job in await scene.claim(limit=5)] == [late.id]
 
 
+async def test_H4_a_claim_that_meets_expired_jobs_does_not_take_the_rest_for_dead(scene: Scene, time: Time) -> None:
+    """They took the place of what is ready; and each look costs so much that the next one may not be made."""
+    await scene.add(3, priority=5, expires_in=60.0)
+    [good] = await scene.add(1)
+    scene.clock.advance(60)
+    slow = scene.a.halt("jobs.claim")
+    claiming = asyncio.create_task(scene.claim(limit=1))
+    await slow.reached()
+    time.now += 1.0
+    slow.go()
+    assert [job.id for job in await claiming] == [good]
+
+
+async def test_H4_who_would_get_nothing_looks_at_all_priorities(scene: Scene, time: Time) -> None:
+    """Although the looks before have cost so much that no other may be made now."""
+    await scene.add(10)
+    for _ in range(3):
+        slow = scene.a.halt("jobs.claim")
+        claiming = asyncio.create_task(scene.claim(limit=2))
+        await slow.reached()
+        time.now += 1.0
+        slow.go()
+        assert len(await claiming) == 2
+    assert len(await scene.claim(limit=4)) == 4
+    [other] = await scene.add(1, priority=3)
+    assert [job.id for job in await scene.claim(limit=5)] == [other]
+
+
 @pytest.mark.parametrize("priority", [1, -1])
 async def test_H4_other_priorities_arrive_while_the_bound_moves(scene: Scene, time: Time, priority: int) -> None:
     """Above and below: a higher one is first, a lower one comes when it is its turn."""

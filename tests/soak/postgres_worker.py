@@ -35,15 +35,15 @@ class Side:
 
     def watch_claims(self) -> None:
         """Note how long each claim takes, and how many jobs it gives."""
-        real = JobVerbs.claim
+        real, notes = JobVerbs.claim, self.claims
 
-        async def claim(store: JobVerbs, wanted: Claim) -> Claimed:
+        async def watched(self: JobVerbs, claim: Claim) -> Claimed:
             began = perf_counter()
-            claimed = await real(store, wanted)
-            self.claims.append((perf_counter() - began, len(claimed.jobs)))
+            claimed = await real(self, claim)
+            notes.append((perf_counter() - began, len(claimed.jobs)))
             return claimed
 
-        JobVerbs.claim = claim  # type: ignore[method-assign]  # this process does nothing else
+        JobVerbs.claim = watched  # type: ignore[method-assign]  # this process does nothing else
 
     async def fill(self, jobs: int) -> None:
         """Jobs that are ready."""
@@ -77,7 +77,8 @@ class Side:
     def say(self, **more: float) -> None:
         """How the last second was."""
         late, self.late = sorted(self.late) or [0.0], []
-        claims, self.claims = self.claims or [(0.0, 0)], []
+        claims = list(self.claims) or [(0.0, 0)]
+        self.claims.clear()
         spent, given = sum(cost for cost, _ in claims), sum(number for _, number in claims)
         figures = {
             "done": self.done,

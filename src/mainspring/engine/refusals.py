@@ -17,12 +17,12 @@ OUTLASTED: Final = 120.0
 
 def may_pass(error: BaseException) -> bool:
     """Whether this error need not be about the settlement: what says that a value is wrong is."""
-    if isinstance(error, (JobBusy, KeyBusy)):
-        return True  # the job, or the key of a follow-up, is free when somebody's transaction has ended
     return not isinstance(error, (TypeError, ValueError, ArithmeticError, LookupError, StoreError))
 
 
 AGAIN: Final = Retry(on=may_pass, attempts=None, give_up_after=OUTLASTED, backoff=WAITS)
+IN_OTHER_HANDS: Final = Retry(on=(JobBusy, KeyBusy), attempts=None, backoff=WAITS)
+"""The job, or the key of a follow-up, is free when somebody's transaction has ended, however long that takes."""
 
 
 class Refusals:
@@ -44,7 +44,8 @@ class Refusals:
         key = settlement.job, settlement.lease
         now = self._loop.time()
         counters, began = self._known.get(key, ({}, now))
-        decision = AGAIN.decide(error, counters, now - began, random=self._random)
+        policy = IN_OTHER_HANDS if isinstance(error, (JobBusy, KeyBusy)) else AGAIN
+        decision = policy.decide(error, counters, now - began, random=self._random)
         if isinstance(decision, Stop):
             self._known.pop(key, None)
             return False

@@ -12,7 +12,7 @@ from mainspring.engine.drain import idle
 from mainspring.engine.events import LeaseLost
 from mainspring.engine.refusals import OUTLASTED
 from mainspring.engine.worker import Worker
-from mainspring.errors import StoreClosed, StoreUnsuitable
+from mainspring.errors import JobBusy, StoreClosed, StoreUnsuitable
 from mainspring.model.record import Answer, Settlement
 from mainspring.retries.backoff import constant
 from mainspring.retries.policy import Retry
@@ -222,6 +222,21 @@ async def test_C10_an_error_that_nobody_foresaw_is_outlasted() -> None:
         async with shop.worker():
             records = await shop.ended(*jobs)
         assert [(record.state, record.lease) for record in records] == [("completed", 1)] * 5
+
+
+@virtual
+async def test_C10_a_job_in_somebodys_hands_is_settled_however_long_they_hold_it() -> None:
+    async def work() -> str:
+        return "done"
+
+    async with workshop() as shop:
+        shop.task(work)
+        ends = shop.loop.time() + OUTLASTED * 2
+        job = await shop.add()
+        failing(shop, lambda _batch: JobBusy("held") if shop.loop.time() < ends else None)
+        async with shop.worker():
+            [record] = await shop.ended(job)
+        assert (record.state, record.lease) == ("completed", 1)
 
 
 @pytest.mark.parametrize("error", [ValueError("a value"), RuntimeError("what?")], ids=repr)

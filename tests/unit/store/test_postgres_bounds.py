@@ -8,7 +8,6 @@ from mainspring.model.record import JobRecord
 from mainspring.store.base import Lane
 from mainspring.store.postgres.claims import LATE, Bounds, Ration, depth, unfinished
 from mainspring.store.postgres.floors import Floor, Floors
-from mainspring.store.postgres.lanes import FIRST, LAST, gaps
 
 A, B = Lane("default", "a", "", 100), Lane("default", "b", "", 100)
 
@@ -101,13 +100,29 @@ def test_H4_a_sweep_looks_above_what_it_has_walked_over() -> None:
     assert floors.begin(3.0) == Floor()
 
 
-def test_H4_new_lanes_are_looked_for_between_those_that_are_known() -> None:
-    assert gaps([]) == [(*FIRST, *LAST)]
-    assert gaps([B[:3], A[:3]]) == [(*FIRST, *A[:3]), (*A[:3], *B[:3]), (*B[:3], *LAST)]
-
-
 def test_a_ration_counts_from_the_end_of_what_was_done() -> None:
     ration = Ration(share=0.1)
     ration.took(0.1, 10.0)
     assert not ration.allows(10.9)
     assert ration.allows(11.0)
+
+
+def test_H9_bounds_are_void_when_the_clock_has_stepped_back() -> None:
+    bounds = Bounds(1000.0)
+    bounds.took("bottom", 1.0, 0, now=5.0)
+    bounds.claimed([A], 2, [job(due=2000.0)], "bottom", 3000.0)
+    bounds.claimed([A], 2, [], "known", 1500.0)
+    assert bounds.stepped
+    assert bounds.reach(5.0) == "bottom"
+    assert starts(bounds) == [("a", 0, -math.inf)]
+    bounds.claimed([A], 2, [], "bottom", 1500.1)
+    assert not bounds.stepped
+
+
+def test_H9_a_sweep_looks_from_the_bottom_when_the_clock_has_stepped_back() -> None:
+    floors = Floors()
+    floors.took(Floor(), 1.0, 1.0)
+    floors.found(3000.0, None, None)
+    assert floors.begin(1.1) != Floor()
+    floors.found(1500.0, None, None)
+    assert floors.begin(1.1) == Floor()

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from mainspring.ids import IdSource, new_id
+from mainspring.store.base import Lane
 from mainspring.store.postgres.claims import Bounds, Ration
 from mainspring.store.postgres.floors import Floors
-from mainspring.store.postgres.lanes import LaneLook
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Before, Pool
 from mainspring.store.postgres.transact import Transact
@@ -30,8 +30,9 @@ class Base:
         self._sql = {name: text for group in GROUPS for name, text in place.sql(group).items()}
         self._bounds: dict[str, Bounds] = {}
         self._unclear: set[str] = set()
-        self._strays, self._watching = Ration(), Ration()
-        self._lanes = LaneLook(self._pool)
+        self._strays, self._watching = Ration(0.01, 60.0), Ration()
+        self._lanes: list[Lane] = []
+        self._lanes_ration = Ration(0.02, 15.0)
 
     async def now(self) -> float:
         rows = await self._pool.fetch(self._sql["now"])

@@ -49,16 +49,17 @@ Key = tuple[str, str, str]
 
 
 class Ration:
-    """Allows an action as long as it is cheap, else for a share of the time, but at least every `LONGEST` seconds."""
+    """Allows an action as long as it is cheap, else for a share of the time, but at least every `longest` seconds."""
 
-    def __init__(self, share: float = SHARE) -> None:
+    def __init__(self, share: float = SHARE, longest: float = LONGEST) -> None:
         self._share = share
+        self._longest = longest
         self._cost = 0.0
         self._at = -math.inf
 
     def allows(self, now: float) -> bool:
         """Whether to do it now."""
-        return self.cheap or now - self._at >= min(self._cost / self._share, LONGEST)
+        return self.cheap or now - self._at >= min(self._cost / self._share, self._longest)
 
     def took(self, cost: float, now: float) -> None:
         """It was done, and took so long (seconds)."""
@@ -97,6 +98,9 @@ class Bounds:
         self._open = Ration()
         self._looked = -math.inf
         self._short = True
+        self._now = -math.inf
+        self.stepped = False
+        """Whether the last claim found that the store's clock had stepped back: the bounds were void, and are gone."""
 
     def reach(self, now: float) -> Reach:
         """Where the next claim looks."""
@@ -133,20 +137,38 @@ class Bounds:
         elif reach == "open":
             self._open.took(walked, now)
 
-    def claimed(self, lanes: Sequence[Lane], limit: int, jobs: Sequence[JobRecord], reach: Reach, now: float) -> None:
-        """What a claim for these lanes gave, in claim order. `now` is the store's."""
+    def claimed(
+        self,
+        lanes: Sequence[Lane],
+        limit: int,
+        jobs: Sequence[JobRecord],
+        reach: Reach,
+        now: float,
+        *,
+        late: bool = False,
+    ) -> None:
+        """What a claim for these lanes gave, in claim order. `now` is the store's.
+
+        `late`: it met jobs that had expired, which took the place of others; nothing follows from what it did not give.
+        """
         self._short = len(jobs) < limit
+        self.stepped = now < self._now - LATE
+        self._now = now
+        if self.stepped:
+            self._ends.clear()
+            self._floor, self._bottom, self._short = -math.inf, Ration(), True
+            return
         given = given_of(lanes, jobs)
         deep = depth(limit, len(lanes))
         for job in jobs:
             if not job.suspect:  # it has an index of its own
                 key = (job.queue, job.task, job.version)
                 ends = self._ends.setdefault(key, {})
-                dry = self._short and given[key] < deep
+                dry = self._short and not late and given[key] < deep
                 ends[-job.priority] = max(job.due, ends.get(-job.priority, -math.inf)) if dry else job.due
                 if len(ends) > PRIORITIES:
                     ends.clear()
-        if self._short and reach == "bottom":
+        if self._short and reach == "bottom" and not late:
             self._floor = now - LATE
             if not self._bottom.cheap:
                 self._leave_dry(lanes, given, deep)

@@ -26,6 +26,7 @@ class Floors:
     def __init__(self) -> None:
         self.floor = Floor()
         self._ration = Ration()
+        self._now = -math.inf
 
     def begin(self, now: float) -> Floor:
         """Where to look next. `now` is that of the loop or of `time.monotonic`."""
@@ -37,7 +38,13 @@ class Floors:
             self._ration.took(cost, now)
 
     def found(self, now: float, due: float | None, expires: float | None) -> None:
-        """The first that a look has found; `now` is the store's. What is added later lies above that."""
+        """The first that a look has found; `now` is the store's. What is added later lies above that.
+
+        When the store's clock has stepped back, the next look is from the bottom.
+        """
+        if now < self._now - LATE:
+            self._ration = Ration()
+        self._now = now
         self.floor = Floor(
             min(now - LATE, math.inf if due is None else due), min(now - LATE, math.inf if expires is None else expires)
         )

@@ -13,7 +13,7 @@ from mainspring.model.record import Answer, JobRecord, NewGroup, NewJob, Settlem
 from mainspring.store.base import Added, CancelAnswer, ChangeAnswer, Claim, Claimed, Lane, ReplayAnswer
 from mainspring.store.postgres import faults
 from mainspring.store.postgres.base import Base
-from mainspring.store.postgres.claims import Bounds, depth, unfinished
+from mainspring.store.postgres.claims import Bounds, Reach, depth, unfinished
 from mainspring.store.postgres.records import LARGE, claimed_job, is_lean, job_of, lean_values, new_values
 from mainspring.store.postgres.transact import NO_DAY, TAKEN, sqlstate
 from mainspring.store.serial import add, control, settle
@@ -55,7 +55,7 @@ class JobVerbs(Base):
             limit = claim.limit - len(taken)
             claimed, late = await self._claim(claim, lanes, bounds, limit)
             taken += claimed.jobs
-            lanes = unfinished(lanes, claimed.jobs, 0 if late else depth(limit, len(lanes)))
+            lanes = unfinished(lanes, claimed.jobs, 0 if late or bounds.stepped else depth(limit, len(lanes)))
             if not lanes or len(taken) >= claim.limit:
                 return Claimed(sorted(taken, key=claim_order), claimed.now)
             if late:
@@ -92,11 +92,14 @@ class JobVerbs(Base):
     async def _add_plain(self, jobs: Sequence[NewJob], ids: Sequence[str], told: str) -> bool:
         """One statement for jobs that are all new; False: some are not, and nothing was added."""
         lean = all(map(is_lean, jobs))
-        columns = zip(*map(lean_values if lean else new_values, jobs), strict=True)
         try:
-            rows = await self._pool.fetch(
-                self._sql["add" if lean else "add_more"], *columns, self._wake.channel, told, min(ids), max(ids)
-            )
+            if lean and len(jobs) == 1:
+                rows = await self._pool.fetch(self._sql["add_one"], *lean_values(jobs[0]), self._wake.channel, told)
+            else:
+                columns = zip(*map(lean_values if lean else new_values, jobs), strict=True)
+                rows = await self._pool.fetch(
+                    self._sql["add" if lean else "add_more"], *columns, self._wake.channel, told, min(ids), max(ids)
+                )
         except StoreUnavailable:
             if len(self._unclear) < UNCLEAR_KEPT:
                 self._unclear.update(ids)
@@ -121,11 +124,11 @@ class JobVerbs(Base):
     # --- claim
 
     async def _claim(
-        self, claim: Claim, lanes: Sequence[Lane], bounds: Bounds, limit: int
+        self, claim: Claim, lanes: Sequence[Lane], bounds: Bounds, limit: int, reach: Reach | None = None
     ) -> tuple[Claimed, list[str]]:
         """One look at the lanes: the jobs, now running, and those that turned out to have expired."""
         began = time.monotonic()
-        reach = bounds.reach(began)
+        reach = bounds.reach(began) if reach is None else reach
         stretches = bounds.stretches(lanes, reach)
         number = 0
         try:
@@ -145,7 +148,9 @@ class JobVerbs(Base):
         now, late = rows[0][0], rows[0][1]
         jobs = [] if rows[0][2] is None else [claimed_job(row[2:], now, claim.worker, claim.number) for row in rows]
         jobs.sort(key=claim_order)
-        bounds.claimed(lanes, limit, jobs, reach, now)
+        bounds.claimed(lanes, limit, jobs, reach, now, late=bool(late))
+        if reach == "known" and not (jobs or late):  # who has nothing to do looks at all priorities, at any cost
+            return await self._claim(claim, lanes, bounds, limit, "open")
         return Claimed(jobs, now), late or []
 
     async def _expire(self, ids: Sequence[str]) -> None:

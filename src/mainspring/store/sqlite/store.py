@@ -124,7 +124,7 @@ class SqliteStore(SerialStore):
         """See `Jobs.settle`. Plain completions, which are most, are one statement."""
         plain = [each for each in settlements if _is_plain(each)]
         rest = [each for each in settlements if not _is_plain(each)] if len(plain) < len(settlements) else []
-        if not plain:
+        if not plain or (rest and not {each.job for each in plain}.isdisjoint(each.job for each in rest)):
             return await super().settle(settlements)
 
         def verb(rows: SqliteRows) -> list[Answer]:

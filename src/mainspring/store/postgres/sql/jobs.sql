@@ -20,6 +20,18 @@ WITH t AS MATERIALIZED (
 )
 SELECT count(*), (SELECT pg_notify($8, $9)::text WHERE $9 <> '') FROM added;
 
+-- name: add_one
+-- The same for a single job. $8 is the channel, $9 the queue to tell of.
+WITH added AS (
+    INSERT INTO {schema}.jobs (id, created, due, state, queue, task, version, priority, options, payload)
+    SELECT $1::uuid, t.now, t.now, 'ready', $2::text, $3::text, $4::text, $5::integer, $6::json, $7::json
+    FROM (SELECT {schema}.clock() AS now OFFSET 0) t
+    WHERE NOT EXISTS (SELECT FROM {schema}.jobs_done d WHERE d.id = $1::uuid)
+        AND NOT EXISTS (SELECT FROM {schema}.jobs_kept k WHERE k.id = $1::uuid)
+    RETURNING 1
+)
+SELECT count(*), (SELECT pg_notify($8, $9)::text WHERE $9 <> '') FROM added;
+
 -- name: add_more
 -- Plain jobs with all that they can have.
 WITH t AS MATERIALIZED (

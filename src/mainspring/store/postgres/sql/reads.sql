@@ -108,41 +108,6 @@ UNION
 SELECT queue, task, version FROM {schema}.jobs WHERE suspect AND state = 'ready'
 ORDER BY queue, task, version;
 
--- name: new_lanes
--- The same between lanes that are known, whose entries are not looked at: from $1, $2, $3 to $4, $5, $6.
-WITH RECURSIVE gap AS (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-        AS g (queue, task, version, to_queue, to_task, to_version)
-), lane AS (
-    SELECT first.queue, first.task, first.version, gap.to_queue, gap.to_task, gap.to_version
-    FROM gap
-    CROSS JOIN LATERAL (
-        SELECT j.queue, j.task, j.version
-        FROM {schema}.jobs j
-        WHERE j.state = 'ready' AND NOT j.suspect
-            AND (j.queue, j.task, j.version) > (gap.queue, gap.task, gap.version)
-            AND (j.queue, j.task, j.version) < (gap.to_queue, gap.to_task, gap.to_version)
-        ORDER BY j.queue, j.task, j.version
-        LIMIT 1
-    ) AS first
-    UNION ALL
-    SELECT next.queue, next.task, next.version, lane.to_queue, lane.to_task, lane.to_version
-    FROM lane
-    CROSS JOIN LATERAL (
-        SELECT j.queue, j.task, j.version
-        FROM {schema}.jobs j
-        WHERE j.state = 'ready' AND NOT j.suspect
-            AND (j.queue, j.task, j.version) > (lane.queue, lane.task, lane.version)
-            AND (j.queue, j.task, j.version) < (lane.to_queue, lane.to_task, lane.to_version)
-        ORDER BY j.queue, j.task, j.version
-        LIMIT 1
-    ) AS next
-)
-SELECT queue, task, version FROM lane
-UNION
-SELECT queue, task, version FROM {schema}.jobs WHERE suspect AND state = 'ready'
-ORDER BY queue, task, version;
-
 -- name: from_lane_to_lane
 WITH RECURSIVE lane AS (
     (

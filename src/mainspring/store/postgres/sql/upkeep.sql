@@ -11,7 +11,8 @@ WITH t AS MATERIALIZED (
 SELECT date_part('epoch', now) FROM t;
 
 -- name: beat
--- A gap of more than half a lease time, or a clock that stepped back, ends the steadiness (RULES C1).
+-- A gap of more than half a lease time, or a clock that stepped back, ends the steadiness (RULES C1). A live job that has
+-- a worker is running; that is not said, or the index of all that run might be walked, which may hold many dead entries.
 WITH t AS MATERIALIZED (
     SELECT {schema}.clock() AS now
 ), beaten AS (
@@ -45,7 +46,7 @@ WITH t AS MATERIALIZED (
     WHERE j.id = n.id AND j.lease = n.lease AND j.state = 'running' AND EXISTS (SELECT FROM beaten)
 )
 SELECT date_part('epoch', t.now), EXISTS (SELECT FROM beaten),
-    ARRAY(SELECT j.id FROM {schema}.jobs j WHERE j.state = 'running' AND j.worker = $1 AND j.cancel_requested),
+    ARRAY(SELECT j.id FROM {schema}.jobs j WHERE j.worker = $1 AND j.cancel_requested),
     ARRAY(SELECT p.queue FROM {schema}.paused_queues p ORDER BY p.queue)
 FROM t;
 
