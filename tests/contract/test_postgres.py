@@ -40,7 +40,7 @@ class PostgresHarness:
     async def prepare(self) -> None:
         """An empty schema whose clock obeys."""
         await self.store.open()
-        async with self.store._pool.use() as connection:  # noqa: SLF001  # the harness may
+        async with self.store._pool.use() as connection:  # the harness may
             # Few rows: to delete them is many times faster than to truncate the tables with their partitions.
             await connection.execute("; ".join(f'DELETE FROM "{self.place.schema}".{name}' for name in TABLES))
             await connection.execute(

@@ -228,6 +228,6 @@ class SideBySide(Pair):
         retention = {"completed": age, "dead": 2 * age, "cancelled": age, "expired": age}
 
         def act(store: Store) -> Awaitable[object]:
-            return store.prune(retention, ALL)
+            return self.pruned(store, retention)
 
         self.both("prune", act, act if lose else None)

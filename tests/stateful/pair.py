@@ -126,6 +126,10 @@ class Pair(RuleBasedStateMachine):
         reply = await store.beat(beat)
         return reply._replace(cancel=tuple(sorted(reply.cancel)), paused=tuple(sorted(reply.paused)))
 
+    async def pruned(self, store: Store, retention: dict[str, float]) -> int:
+        """How many jobs that removes."""
+        return await store.prune(retention, ALL)
+
     def forget_groups(self) -> None:
         """Members that are removed are no longer counted by the invariant below."""
         self.incomplete_groups |= {job.group for job in self.seen.values() if job.group is not None}

@@ -59,6 +59,13 @@ class PostgresBesideMemory(SideBySide):
     def is_hook(self, id: str) -> bool:  # noqa: A002
         return id[24] == "f"
 
+    async def pruned(self, store: Store, retention: dict[str, float]) -> int:
+        """Until nothing is left: what waits for the end of another is sooner seen when they lie in different tables."""
+        removed = 0
+        while number := await store.prune(retention, ALL):
+            removed += number
+        return removed
+
     def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
         harness = PostgresHarness(self.url)
         harness.clock = clock
