@@ -25,7 +25,7 @@ from tests.contract.test_postgres import PostgresHarness
 from tests.servers.fixtures import fresh_schema
 from tests.servers.postgres import Postgres
 from tests.stateful.machine import SideBySide
-from tests.stateful.pair import Dead
+from tests.stateful.pair import ALL, Dead
 from tests.stateful.test_stores import InTurns, bounded
 
 
