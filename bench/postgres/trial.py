@@ -62,6 +62,7 @@ class Program:
             text=True,
         )
         self.pid = self._process.pid
+        self._said = ""
 
     def begin(self) -> None:
         """It is ready, or will be soon; it shall begin."""
@@ -90,13 +91,14 @@ class Program:
         """Why it ended without an answer."""
         assert self._process.stderr
         self._process.kill()
-        said = self._process.stderr.read().strip().splitlines() or ["nothing"]
+        text = self._said if self._process.stderr.closed else self._process.stderr.read()
+        said = text.strip().splitlines() or ["nothing"]
         return Absent(f"{self._who.name} {how} at {self._words[0]} and said: {said[-1][:300]}")
 
     def end(self) -> None:
         """Wait until it has gone."""
         try:
-            self._process.communicate(timeout=PATIENCE)
+            _, self._said = self._process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired as error:
             raise self.failed() from error
 

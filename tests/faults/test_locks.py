@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reas
 LOCKED = 50
 
 
+@pytest.mark.parametrize("held", [LEASE, pytest.param(60.0, marks=pytest.mark.soak)])
 async def test_a_transaction_that_holds_jobs_and_a_snapshot_stops_only_these_jobs(
-    tmp_path: Path, postgres_server: Postgres
+    tmp_path: Path, postgres_server: Postgres, held: float
 ) -> None:
     with fresh_schema(postgres_server) as schema, Field(tmp_path, postgres_server, schema) as field:
         field.staff(2)
@@ -30,7 +31,7 @@ async def test_a_transaction_that_holds_jobs_and_a_snapshot_stops_only_these_job
                 looking.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 looking.execute(f'SELECT count(*) FROM "{schema}".jobs'.encode())
                 locked = {row[0] for row in holding.execute(LOCK.replace("{s}", schema).encode(), [LOCKED])}
-                await asyncio.sleep(LEASE)
+                await asyncio.sleep(held)
                 await field.recovered()
                 ready = {row[0] for row in field.sql("SELECT id FROM {s}.jobs WHERE state = 'ready'")}
                 assert len(locked) == LOCKED

@@ -169,6 +169,16 @@ def test_a_server_that_cannot_be_reached_is_named(tmp_path: Path, verb: str) -> 
         assert "Traceback" not in run.text()
 
 
+def test_a_server_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    """More often than an app that does not come up is tried, and in a line each time."""
+    port = free_port()
+    with Shop(tmp_path, f"postgresql://ada:secret@127.0.0.1:{port}/shop").run() as run:
+        run.until_said("(?s)(worker process 1 has failed.*){4}")
+        assert run.process.poll() is None
+        assert "cannot be reached" in run.text()
+        assert "Traceback" not in run.text()
+
+
 def test_no_password_is_logged(tmp_path: Path) -> None:
     shop = Shop(tmp_path, f"postgresql://ada:secret@127.0.0.1:{free_port()}/shop")
     with shop.run("--log-level", "debug") as run:

@@ -63,8 +63,9 @@ def run(
     jobs, until the stall limit: this process tells the store that it lives. Several of these can work on one store at
     once; a store in memory is refused, since one process only sees it.
 
-    Exit codes: 0 stopped cleanly; 1 a process died while it was to stop, or none came up in 3 tries; 2 the app cannot
-    be run; 3 results could not be written, those jobs run again; 70 a process stood still and was killed.
+    Exit codes: 0 stopped cleanly; 1 a process died while it was to stop, or none came up in 3 tries (a store that is
+    away is waited for); 2 the app cannot be run; 3 results could not be written, those jobs run again; 70 a process
+    stood still and was killed.
     """
     named = tuple(name.strip() for name in queues.split(",") if name.strip())
     if queues and not named:

@@ -55,8 +55,8 @@ async def test_fsync_off_is_told(pool: Pool, place: Place) -> None:
         ("synchronous_commit", "local", "durability", "ok"),
         ("autovacuum", "off", "autovacuum", "warning"),
         ("track_counts", "off", "autovacuum", "warning"),
-        ("max_connections", "35", "connections", "warning"),
-        ("max_connections", "36", "connections", "ok"),
+        ("max_connections", "38", "connections", "warning"),
+        ("max_connections", "39", "connections", "ok"),
         ("default_transaction_read_only", "on", "primary", "error"),
     ],
 )

@@ -65,6 +65,28 @@ async def test_an_empty_database_gets_the_schema_once(place: Place) -> None:
     assert await pending(place) == []
 
 
+async def test_every_table_and_column_is_explained(place: Place) -> None:
+    """A copy of a table has the comments of the first; what its columns mean there may differ."""
+    async with opened(place) as pool:
+        await open_schema(pool, place)
+        bare = await pool.fetch(UNEXPLAINED, place.schema)
+        states = await pool.fetch(f"SELECT col_description(a.attrelid, a.attnum) {STATES}", place.schema)
+    assert bare == []
+    assert {row[0] for row in states} == {"completed, dead, cancelled or expired"}
+
+
+UNEXPLAINED = """
+SELECT c.relname, a.attname
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)
+"""
+STATES = """
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'state'
+WHERE c.relnamespace = to_regnamespace($1) AND c.relname IN ('jobs_done', 'jobs_kept', 'tallies')
+"""
+
+
 async def test_a_schema_with_any_name(place: Place) -> None:
     place = replace(place, schema=f'{place.schema} "Ä"; --')
     async with opened(place) as pool:

@@ -34,7 +34,7 @@ LIVENESS: Final = Finding(
 """What everybody should know of a store that goes by beats (RULES C8)."""
 
 _ROOM: Final = 3
-"""Processes that should find room; each opens up to `pool` connections, and one that listens."""
+"""Processes that should find room; each opens up to `pool` connections, one that listens, and one that beats."""
 
 
 async def findings(pool: Pool, place: Place, *, long: float = LONG) -> list[Finding]:
@@ -112,7 +112,7 @@ def _schema(names: Sequence[str], place: Place) -> Finding:
 
 def _room(settings: Mapping[str, str], place: Place) -> Finding:
     room = int(settings["max_connections"]) - int(settings["superuser_reserved_connections"])
-    each = place.pool + place.notify
+    each = place.pool + place.notify + 1  # the last one while the loop stands still, or a parent's
     if room < _ROOM * each:
         return Finding(
             "warning",

@@ -1,4 +1,4 @@
--- Live jobs are narrow and few; what has ended lies apart (decision 0007). `{schema}` is the schema's name, quoted.
+-- Live jobs are narrow and few; what has ended lies apart (decision 0008). `{schema}` is the schema's name, quoted.
 -- JSON that only the engine reads is `json`, not `jsonb`: it comes back as it was given.
 
 -- The one place from which time is read. Tests replace it.
@@ -71,12 +71,24 @@ COMMENT ON COLUMN {schema}.jobs.suspect IS 'It was running when its worker died'
 COMMENT ON COLUMN {schema}.jobs.cancel_requested IS 'Somebody wants it ended: it leaves running into an end only';
 COMMENT ON COLUMN {schema}.jobs.linked IS 'Its end concerns others: a unique key, a group, jobs that wait for it';
 COMMENT ON COLUMN {schema}.jobs.state IS 'scheduled, waiting, ready or running';
+COMMENT ON COLUMN {schema}.jobs.queue IS 'Workers choose by it';
+COMMENT ON COLUMN {schema}.jobs.task IS 'The name of the function to run';
+COMMENT ON COLUMN {schema}.jobs.version IS 'Only workers that know this version of the task may run it; usually empty';
+COMMENT ON COLUMN {schema}.jobs.worker IS 'Who has it, or had it last';
 COMMENT ON COLUMN {schema}.jobs.reason IS 'Why it is in this state';
+COMMENT ON COLUMN {schema}.jobs.unique_key IS 'As given; who holds it is in unique_keys';
+COMMENT ON COLUMN {schema}.jobs.correlation IS 'What its user calls the matter that it belongs to';
+COMMENT ON COLUMN {schema}.jobs.trace IS 'The trace that it continues';
+COMMENT ON COLUMN {schema}.jobs.schedule IS 'The schedule that has added it';
+COMMENT ON COLUMN {schema}.jobs.parent IS 'The job that has added it';
+COMMENT ON COLUMN {schema}.jobs.root IS 'The first of its ancestors';
 COMMENT ON COLUMN {schema}.jobs.waits_on IS 'The job or group whose end lets it go';
 COMMENT ON COLUMN {schema}.jobs.group_id IS 'The group that counts its end';
+COMMENT ON COLUMN {schema}.jobs.tags IS 'What its user looks for it by';
 COMMENT ON COLUMN {schema}.jobs.counters IS 'What its retry rules have used up';
 COMMENT ON COLUMN {schema}.jobs.error IS 'The last error: type, message, traceback';
 COMMENT ON COLUMN {schema}.jobs.hooks IS 'Follow-ups by the state in which it ends';
+COMMENT ON COLUMN {schema}.jobs.metadata IS 'Whatever its user wants to keep with it';
 COMMENT ON COLUMN {schema}.jobs.options IS 'What the engine keeps of its options; null: nothing';
 COMMENT ON COLUMN {schema}.jobs.payload IS 'Its arguments by name; null: they are large, and in blobs';
 
@@ -107,6 +119,7 @@ CREATE TABLE {schema}.jobs_done (
 ) PARTITION BY RANGE (id);
 
 COMMENT ON TABLE {schema}.jobs_done IS 'Jobs that have ended, by the day of their ids.';
+COMMENT ON COLUMN {schema}.jobs_done.state IS 'completed, dead, cancelled or expired';
 COMMENT ON COLUMN {schema}.jobs_done.finished IS 'When it ended';
 COMMENT ON COLUMN {schema}.jobs_done.result IS 'What its function returned; null without a result, or when it is large and in blobs';
 
@@ -132,6 +145,9 @@ CREATE TABLE {schema}.blobs (
     PRIMARY KEY (job, kind)
 );
 COMMENT ON TABLE {schema}.blobs IS 'Large payloads and results: written once, never moved.';
+COMMENT ON COLUMN {schema}.blobs.job IS 'Whose it is';
+COMMENT ON COLUMN {schema}.blobs.kind IS 'payload or result';
+COMMENT ON COLUMN {schema}.blobs.value IS 'The JSON itself';
 
 CREATE TABLE {schema}.attempts (
     job uuid NOT NULL,
@@ -146,12 +162,23 @@ CREATE TABLE {schema}.attempts (
     PRIMARY KEY (job, lease)
 );
 COMMENT ON TABLE {schema}.attempts IS 'Attempts that did not end their job; the last one is on the job itself.';
+COMMENT ON COLUMN {schema}.attempts.job IS 'Whose it is';
+COMMENT ON COLUMN {schema}.attempts.lease IS 'The lease it had: no two attempts share one';
+COMMENT ON COLUMN {schema}.attempts.attempt IS 'Its number; may come again after a snooze, a sleep or a release';
+COMMENT ON COLUMN {schema}.attempts.ending IS 'How it ended';
+COMMENT ON COLUMN {schema}.attempts.worker IS 'Who had it';
+COMMENT ON COLUMN {schema}.attempts.claimed IS 'When its worker was given it';
+COMMENT ON COLUMN {schema}.attempts.started IS 'When the function was started, as far as the worker has told';
+COMMENT ON COLUMN {schema}.attempts.ended IS 'When it ended';
+COMMENT ON COLUMN {schema}.attempts.error IS 'Its error: type, message, traceback';
 
 CREATE TABLE {schema}.progress (
     job uuid PRIMARY KEY,
     value json NOT NULL
 );
 COMMENT ON TABLE {schema}.progress IS 'What running jobs have last told of themselves.';
+COMMENT ON COLUMN {schema}.progress.job IS 'Whose it is';
+COMMENT ON COLUMN {schema}.progress.value IS 'What its function has said';
 
 CREATE TABLE {schema}.unique_keys (
     key text COLLATE "C" PRIMARY KEY,
@@ -159,6 +186,9 @@ CREATE TABLE {schema}.unique_keys (
     until timestamptz
 );
 COMMENT ON TABLE {schema}.unique_keys IS 'Who holds a unique key; until null: as long as the job has not ended.';
+COMMENT ON COLUMN {schema}.unique_keys.key IS 'As given, compared byte by byte';
+COMMENT ON COLUMN {schema}.unique_keys.job IS 'Who holds it';
+COMMENT ON COLUMN {schema}.unique_keys.until IS 'Until when it stays taken, whether the job has ended or not; null: until it ends; infinity: until it is removed';
 
 CREATE TABLE {schema}.groups (
     id uuid PRIMARY KEY,
@@ -168,6 +198,11 @@ CREATE TABLE {schema}.groups (
     on_failure text COLLATE "C" NOT NULL
 );
 COMMENT ON TABLE {schema}.groups IS 'Fan-ins: how many of their jobs have not ended yet.';
+COMMENT ON COLUMN {schema}.groups.id IS 'Its jobs have it as group_id';
+COMMENT ON COLUMN {schema}.groups.size IS 'How many jobs it has';
+COMMENT ON COLUMN {schema}.groups.remaining IS 'How many of them have not ended yet';
+COMMENT ON COLUMN {schema}.groups.failed IS 'How many of them have not ended well';
+COMMENT ON COLUMN {schema}.groups.on_failure IS 'stop: the first that fails ends what waits for the group; wait: that goes on when all have ended';
 
 CREATE TABLE {schema}.workers (
     id text COLLATE "C" PRIMARY KEY,
@@ -182,11 +217,22 @@ CREATE TABLE {schema}.workers (
     stalled boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE {schema}.workers IS 'Worker processes that have joined and not left.';
+COMMENT ON COLUMN {schema}.workers.id IS 'A new one at each start';
+COMMENT ON COLUMN {schema}.workers.name IS 'What people call it';
+COMMENT ON COLUMN {schema}.workers.host IS 'The machine it runs on';
+COMMENT ON COLUMN {schema}.workers.pid IS 'Its process there';
+COMMENT ON COLUMN {schema}.workers.queues IS 'The queues it works; empty: all';
+COMMENT ON COLUMN {schema}.workers.lease_time IS 'Seconds for which it may be silent before others run its jobs';
+COMMENT ON COLUMN {schema}.workers.joined IS 'When it came';
+COMMENT ON COLUMN {schema}.workers.beat IS 'When it was last heard of';
 COMMENT ON COLUMN {schema}.workers.steady_since IS 'Since when its beats have come without a gap: only then it may judge others';
+COMMENT ON COLUMN {schema}.workers.stalled IS 'Its event loop stands still; its process lives';
 
 CREATE TABLE {schema}.paused_queues (
     queue text COLLATE "C" PRIMARY KEY
 );
+COMMENT ON TABLE {schema}.paused_queues IS 'Queues from which nothing is claimed now.';
+COMMENT ON COLUMN {schema}.paused_queues.queue IS 'Its name';
 
 CREATE TABLE {schema}.tallies (
     queue text COLLATE "C" NOT NULL,
@@ -196,3 +242,13 @@ CREATE TABLE {schema}.tallies (
     number bigint NOT NULL
 );
 COMMENT ON TABLE {schema}.tallies IS 'Ended jobs by state: the sum of the numbers. Each batch appends its own, upkeep adds them up.';
+COMMENT ON COLUMN {schema}.tallies.queue IS 'As in jobs';
+COMMENT ON COLUMN {schema}.tallies.task IS 'As in jobs';
+COMMENT ON COLUMN {schema}.tallies.version IS 'As in jobs';
+COMMENT ON COLUMN {schema}.tallies.state IS 'completed, dead, cancelled or expired';
+COMMENT ON COLUMN {schema}.tallies.number IS 'So many more, or fewer where jobs were removed or replayed';
+
+COMMENT ON TABLE {schema}.migrations IS 'Which changes of this schema were made here.';
+COMMENT ON COLUMN {schema}.migrations.number IS 'In this order';
+COMMENT ON COLUMN {schema}.migrations.name IS 'The name of its file';
+COMMENT ON COLUMN {schema}.migrations.applied IS 'When it was made';
