@@ -11,6 +11,7 @@ from mainspring.model.record import NewGroup, NewJob, Settlement
 from mainspring.store.base import Beat, Claim, Lane
 from mainspring.store.postgres import prune, tallies
 from mainspring.store.postgres.days import day_of, table_of
+from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Pool
 from mainspring.store.postgres.store import PostgresStore
 from mainspring.testing.contract.states import HOUR, Driver
@@ -235,6 +236,36 @@ async def test_H11c_a_day_counts_what_went_with_it(d: Driver, monkeypatch: pytes
     assert [job is None for job in await d.harness.store.get(jobs)] == [False] * 3 + [True] * 17
     assert [(each.state, each.number) for each in await d.harness.store.counts()] == [("dead", 3)]
     assert await d.harness.store.replay(jobs[:1]) == ["replayed"], "from where it was moved to"
+
+
+async def test_who_does_not_own_the_tables_prunes_job_by_job(
+    d: Driver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only an owner may drop a day; what is over goes all the same."""
+    monkeypatch.setattr(prune, "LARGE", 0)
+    jobs = [await d.add("t") for _ in range(20)]
+    await run(d, 1, fails=jobs[:3])
+    d.clock.advance(2 * DAY + 2 * HOUR)
+    owned = store_of(d)._place
+    role = f"{owned.schema}_pruner"
+    place = Place.parse(owned.dsn.replace("//postgres@", f"//{role}@") + f"?schema={owned.schema}")
+    await fetch(d, f"CREATE ROLE {role} LOGIN")
+    try:
+        await fetch(d, f"GRANT USAGE ON SCHEMA {{}} TO {role}")
+        await fetch(d, f"GRANT ALL ON ALL TABLES IN SCHEMA {{}} TO {role}")
+        assert isinstance(d.harness, PostgresHarness)
+        pool = Pool(place, before=d.harness.tell_the_time)
+        await pool.open()
+        pruner = prune.Pruner(pool, place)
+        removed = [await pruner.prune(RETENTION, 10) for _ in range(4)]
+        await pool.close()
+    finally:
+        await fetch(d, f"DROP OWNED BY {role}")
+        await fetch(d, f"DROP ROLE {role}")
+    assert removed == [10, 7, 0, 0]
+    assert [job is None for job in await d.harness.store.get(jobs)] == [False] * 3 + [True] * 17
+    assert await exact(d)
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1, "it is said once"
 
 
 async def test_what_is_removed_while_a_day_is_sorted_out_counts(d: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

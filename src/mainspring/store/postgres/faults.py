@@ -23,7 +23,7 @@ MISSING: Final = frozenset({"42P01", "42703", "3F000", "42883"})
 """A table, column, schema or function that is not there."""
 
 _DISK_FULL: Final = "53100"
-_NO_RIGHT: Final = "42501"
+NO_RIGHT: Final = "42501"
 _NO_DATABASE: Final = "3D000"
 LOCK_TIMEOUT: Final = "55P03"
 _TOO_MANY: Final = "53300"
@@ -105,7 +105,7 @@ def _unsuitable(error: asyncpg.PostgresError, state: str, place: Place) -> Store
         return StoreUnsuitable(f"{place.shown} refuses this user or password ({state}); check them, and pg_hba.conf")
     if state == _NO_DATABASE:
         return StoreUnsuitable(f"the database of {place.shown} does not exist; create it, or name another one")
-    if state == _NO_RIGHT:
+    if state == NO_RIGHT:
         return StoreUnsuitable(
             f"this user lacks a right at {place.shown}; GRANT it USAGE and CREATE on the schema {place.quoted} and all"
             " rights on its tables, or open the store once as their owner"

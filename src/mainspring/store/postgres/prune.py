@@ -9,20 +9,25 @@ that: of a large day one call then reads a bounded stretch, and the next call go
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Mapping
 from datetime import date, timedelta
 from time import monotonic
 from typing import Final, NamedTuple
 
-from mainspring.errors import StoreError
+from mainspring.errors import StoreError, StoreUnsuitable
 from mainspring.store.postgres.base import Base
 from mainspring.store.postgres.days import Day, all_days, closed, detach, first_id, start_of
+from mainspring.store.postgres.faults import NO_RIGHT
 from mainspring.store.postgres.place import Connection, Place
 from mainspring.store.postgres.pool import Pool
 from mainspring.store.postgres.reads import filled
 from mainspring.store.postgres.records import is_id
 from mainspring.store.postgres.tallies import fold
+from mainspring.store.postgres.transact import sqlstate
 from mainspring.store.serial.rows import PARENT_FAILED
+
+log = logging.getLogger("mainspring.store.postgres")
 
 LARGE: Final = 32 * 2**20
 """Bytes from which on a day is large: some 100,000 jobs."""
@@ -86,6 +91,7 @@ class Pruner:
         self._blocks: dict[str, int] = {}
         self._sorted: dict[date, str] = {}
         self._singly = 0  # removed while a day was sorted out
+        self._owner = True  # until the server says that the tables are somebody else's
 
     async def prune(self, retention: Mapping[str, float], limit: int) -> int:
         """See `Upkeep.prune`. Returns 0 while another process prunes. A day that is dropped may hold more than `limit`.
@@ -97,8 +103,15 @@ class Pruner:
         ages = Ages.of(retention, now)
         ends = monotonic() + SORTING
         self._singly = 0
-        for day in days:
-            removed = await tried(self._drop_when_over(day, ages, now, ends)) + self._singly
+        for day in days if self._owner else ():
+            try:
+                removed = await tried(self._drop_when_over(day, ages, now, ends)) + self._singly
+            except StoreUnsuitable as error:
+                if sqlstate(error) != NO_RIGHT:
+                    raise
+                self._owner = False
+                log.warning("days are pruned job by job: only the owner of the tables may drop one: %s", error)
+                break
             if removed:
                 return removed
         return await tried(self._prune_jobs(ages, retention, limit)) if ages.states else 0
@@ -119,7 +132,7 @@ class Pruner:
             for day in days:
                 if removed < limit and day.attached and not day.leaving:
                     left = ages
-                    if day.size >= LARGE:
+                    if day.size >= LARGE and self._owner:
                         left = ages.only({state for state in ages.states if not _can_wait(state, retention)})
                     removed += await self._prune_day(connection, day.table, left, limit - removed)
             return removed
@@ -250,7 +263,7 @@ async def tried(work: Awaitable[int]) -> int:
     except TimeoutError:
         return 0
     except StoreError as error:
-        if (getattr(error.__cause__, "sqlstate", None) or "") not in _AGAIN:
+        if sqlstate(error) not in _AGAIN:
             raise
         return 0
 
