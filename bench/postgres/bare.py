@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ import asyncpg
 
 from bench.frame import Ledger, main
 from mainspring.ids import new_id
+from mainspring.store.open import open_store
 
 CHUNK = 10_000
 COLUMNS = ("id", "created", "due", "priority", "state", "queue", "task", "version", "payload")
@@ -55,18 +55,13 @@ class Side:
         self.connection: Any = None
 
     async def prepare(self) -> None:
-        await self.open("one")
-        for script in sorted(files("mainspring.store.postgres").joinpath("migrations").iterdir(), key=lambda f: f.name):
-            await self.connection.execute(script.read_text(encoding="utf-8").replace("{schema}", "mainspring"))
-        await self.connection.execute(
-            "CREATE TABLE mainspring.jobs_done_all PARTITION OF mainspring.jobs_done FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
-        )
+        store = open_store(self.url)  # which makes the tables, and the days of those that have ended
+        await store.open()
+        await store.close()
 
     async def open(self, how: str) -> None:
         self.how = how
         self.connection = await asyncpg.connect(self.url)
-        if how == "one":
-            await self.connection.execute("CREATE SCHEMA IF NOT EXISTS mainspring")
 
     async def one(self, n: int) -> object:
         return await self.connection.execute(INSERT, _id(), datetime.now(UTC), _payload(n))
