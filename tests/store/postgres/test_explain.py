@@ -17,7 +17,6 @@ import pytest
 
 from mainspring.model.record import Settlement
 from mainspring.store.base import Beat, Claim, Filter, Lane, Worker
-from mainspring.store.postgres.claims import Ration
 from mainspring.store.postgres.days import PREFIX
 from mainspring.store.postgres.place import Connection, Place
 from mainspring.store.postgres.store import PostgresStore
@@ -322,7 +321,6 @@ async def test_M5_find_for_what_is_not_there_looks_at_a_hundred_thousand_and_goe
 async def test_lanes_cost_as_much_as_there_are_lanes(watch: Watch) -> None:
     lanes = await watch.store.lanes()
     assert [each.task for each in lanes] == ["large", "small"]
-    watch.store._lanes_ration = Ration()  # the first look may have taken long, and then the next is put off
     frugal(await watch.cost(watch.store.lanes), 50, "jobs_ready")
 
 

@@ -14,6 +14,9 @@ from mainspring.store.postgres.pool import Before, Pool
 from mainspring.store.postgres.transact import Transact
 from mainspring.store.postgres.wake import Wake
 
+SELDOM: Final = 0.05
+"""Seconds that a look may cost that is made about once a second, without being put off the next time."""
+
 GROUPS: Final = ("jobs", "upkeep", "reads")
 
 
@@ -30,9 +33,9 @@ class Base:
         self._sql = {name: text for group in GROUPS for name, text in place.sql(group).items()}
         self._bounds: dict[str, Bounds] = {}
         self._unclear: set[str] = set()
-        self._strays, self._watching = Ration(0.01, 60.0), Ration()
+        self._strays, self._watching = Ration(0.01, 60.0, SELDOM), Ration(cheap=SELDOM)
         self._lanes: list[Lane] = []
-        self._lanes_ration = Ration(0.02, 15.0)
+        self._lanes_ration = Ration(0.02, 15.0, SELDOM)
 
     async def now(self) -> float:
         rows = await self._pool.fetch(self._sql["now"])

@@ -51,8 +51,10 @@ Key = tuple[str, str, str]
 class Ration:
     """Allows an action as long as it is cheap, else for a share of the time, but at least every `longest` seconds."""
 
-    def __init__(self, share: float = SHARE, longest: float = LONGEST) -> None:
+    def __init__(self, share: float = SHARE, longest: float = LONGEST, cheap: float = CHEAP) -> None:
+        """`cheap`: what it may cost, in seconds, without being counted."""
         self._share = share
+        self._cheap = cheap
         self._longest = longest
         self._cost = 0.0
         self._at = -math.inf
@@ -68,7 +70,7 @@ class Ration:
     @property
     def cheap(self) -> bool:
         """Whether it cost next to nothing the last time."""
-        return self._cost <= CHEAP
+        return self._cost <= self._cheap
 
 
 class Stretch(NamedTuple):
