@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ async def test_H3_a_kill_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         return ctx.fence
 
     async with app:
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TABLE effects (what TEXT)")
         job = await task.enqueue()
         child = await asyncio.create_subprocess_exec(

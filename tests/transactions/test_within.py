@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -292,8 +293,11 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
             other(tx=db).sync.enqueue(n=1)
         with Session(made) as session, pytest.raises(WrongTransaction, match="a database in memory"):
             other(tx=session).sync.enqueue(n=1)
-        with pytest.raises(WrongTransaction, match="BEGIN IMMEDIATE"):
-            other(tx=sqlite3.connect(tmp_path / "work.db", isolation_level=None)).sync.enqueue(n=1)
+        with (
+            closing(sqlite3.connect(tmp_path / "work.db", isolation_level=None)) as bare,
+            pytest.raises(WrongTransaction, match="BEGIN IMMEDIATE"),
+        ):
+            other(tx=bare).sync.enqueue(n=1)
         (tmp_path / "link.db").symlink_to(tmp_path / "work.db")
         with sqlite_connection(f"sqlite:///{tmp_path / 'link.db'}") as link:
             assert other(tx=link).sync.enqueue(n=1).created
@@ -324,7 +328,9 @@ async def test_what_is_no_connection_is_refused(tmp_path: Path, tx: object) -> N
 
 def test_a_template_has_no_transaction() -> None:
     app = make("memory://")
-    task = app.remote("other").options(tx=sqlite3.connect(":memory:"))
+    db = sqlite3.connect(":memory:")
+    db.close()
+    task = app.remote("other").options(tx=db)
     with pytest.raises(InvalidOption, match=r"app\.enqueue\(…, tx=…\)"):
         task.bind(n=1)
     with pytest.raises(InvalidOption, match=r"app\.enqueue\(…, tx=…\)"):

@@ -51,8 +51,9 @@ async def borrow_awaited(tx: object, database: str, where: str) -> Awaited:
 def name_of(tx: object) -> str:
     """The package and class of a connection that is known, whatever class of the caller's own it is; else nothing.
 
-    >>> import sqlite3
-    >>> name_of(sqlite3.connect(":memory:")), name_of(3)
+    >>> import contextlib, sqlite3
+    >>> with contextlib.closing(sqlite3.connect(":memory:")) as db:
+    ...     name_of(db), name_of(3)
     ('sqlite3.Connection', '')
     """
     for each in type(tx).__mro__:
