@@ -115,8 +115,7 @@ async def test_a_reset_does_not_pass_a_black_hole(proxy: TcpProxy) -> None:
 
 def test_a_server_that_is_away_is_a_reset() -> None:
     with TcpProxy("127.0.0.1", free_port()) as proxy:
-        near = socket.create_connection((proxy.host, proxy.port), 5)
-        with near, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection((proxy.host, proxy.port), 5) as near:
             near.recv(1)
 
 
