@@ -114,9 +114,12 @@ async def test_a_reset_does_not_pass_a_black_hole(proxy: TcpProxy) -> None:
 
 
 def test_a_server_that_is_away_is_a_reset() -> None:
-    with TcpProxy("127.0.0.1", free_port()) as proxy:
-        with pytest.raises(ConnectionResetError), socket.create_connection((proxy.host, proxy.port), 5) as near:
-            near.recv(1)
+    with (
+        TcpProxy("127.0.0.1", free_port()) as proxy,
+        pytest.raises(ConnectionResetError),
+        socket.create_connection((proxy.host, proxy.port), 5) as near,
+    ):
+        near.recv(1)
 
 
 def test_closing_twice_does_nothing() -> None:
