@@ -59,7 +59,7 @@ def main() -> None:
     try:
         report = asyncio.run(WorkerChild(app, order, pipe, since).run())
     except StoreUnavailable as error:  # the next one tries again; a traceback each time would say no more
-        log.error("worker process %d has failed: %s", order.number, error)  # noqa: TRY400
+        log.error("worker process %d has failed: %s", order.number, error)  # noqa: TRY400  # see above
         raise SystemExit(Exit.FAILED) from None
     except Exception:
         log.exception("worker process %d has failed", order.number)
