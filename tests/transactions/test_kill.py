@@ -58,5 +58,5 @@ async def test_H3_a_kill_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         async with app.running(grace=1):
             assert await job.result(timeout=LONG) == 2
             assert len((await app.jobs.find()).jobs) == 1
-        assert db.execute("SELECT what FROM effects").fetchall() == [("fence 2",)]
-        db.close()
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT what FROM effects").fetchall() == [("fence 2",)]
