@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,10 @@ from tests.servers.fixtures import (
 )
 
 __all__ = ["own_postgres", "pgbouncer", "pgbouncer_url", "postgres_proxy", "postgres_server", "postgres_url"]
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every program that they start with them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No time limit for one example: the machine may be busy. In CI the same examples each time: red stays red.
 settings.register_profile(
