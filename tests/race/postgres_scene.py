@@ -102,7 +102,8 @@ class Process:
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         await self._before(sql)
         rows = await self._fetch(sql, *args)
-        self._answered()
+        if sql in self._names:  # not what wakes others, which is sent beside the calls
+            self._answered()
         return rows
 
     def transaction(

@@ -160,6 +160,17 @@ class Watch:
         await rolled_back.rollback()
         return plans
 
+    async def planned(self, connection: Connection, sent: Sent) -> list[dict[str, Any]]:
+        """The plan for all parameters alike, which is what the server keeps."""
+        given = ", ".join("NULL" for _ in sent.parameters)  # a plan that is kept does not look at them
+        await connection.execute(f"PREPARE planned AS {sent.text}")
+        try:
+            text = f"EXPLAIN (FORMAT JSON) EXECUTE planned{f' ({given})' if given else ''}"
+            plans: list[dict[str, Any]] = json.loads(await connection.fetchval(text))
+        finally:
+            await connection.execute("DEALLOCATE planned")
+        return plans
+
     async def _counted(self, connection: Connection, sent: list[Sent], mode: str) -> int:
         """Rows of jobs, live and ended, that are read when plans are made for the parameters, or for all alike."""
         rolled_back = connection.transaction()

@@ -126,7 +126,8 @@ class Work:
 
     def running(self, worker: str | None, limit: int) -> list[JobRecord]:
         found = self._search("running", () if worker is None else (worker,))
-        return [job for job in found if job.state == "running" and (worker is None or job.worker == worker)][:limit]
+        mine = [job for job in found if job.state == "running" and (worker is None or job.worker == worker)]
+        return sorted(mine, key=lambda job: job.id)[:limit]
 
     def due(self, now: float, limit: int) -> list[JobRecord]:
         return [job for job in self._search("due", (str(limit),)) if job.state == "scheduled" and job.due <= now][

@@ -1,5 +1,7 @@
--- What a verb with consequences writes, each kind as one batch. `(SELECT $1)` hides how many there are: the server then
--- looks each up by its id, however old its statistics.
+-- What a verb with consequences writes, each kind as one batch. `(SELECT $1)` hides how many there are. Every row is
+-- looked up by its id and changed where it was found, whatever the server believes about how many there are: a plan that
+-- was made while a table was empty, and joined to it, would walk a whole index. The rows are locked by then, or nobody
+-- else changes them: they stay where they are.
 
 -- name: insert
 INSERT INTO {schema}.jobs (id, created, due, expires, unique_until, slot, priority, linked, state, queue, task, version,
@@ -28,7 +30,8 @@ FROM unnest((SELECT $1::uuid[]), $2::text[], $3::text[], $4::timestamptz[], $5::
     $21::jsonb[])
     AS n (id, state, reason, due, expires, lease, settled, attempt, worker, claim, claimed, started, begun,
         cancel_requested, suspect, linked, round, crashes, rescues, counters, error)
-WHERE j.id = n.id;
+CROSS JOIN LATERAL (SELECT k.ctid AS place FROM {schema}.jobs k WHERE k.id = n.id OFFSET 0) AS k
+WHERE j.ctid = k.place;
 
 -- name: end
 -- Jobs that have ended move over. $24 and $25: which ids have a day in jobs_done; the others are kept apart.
@@ -40,7 +43,9 @@ WITH n AS MATERIALIZED (
         AS n (id, state, reason, due, expires, lease, settled, attempt, worker, claim, claimed, started, begun,
             cancel_requested, suspect, linked, round, crashes, rescues, counters, error, finished, result)
 ), ended AS (
-    DELETE FROM {schema}.jobs g USING n WHERE g.id = n.id
+    DELETE FROM {schema}.jobs g
+    USING n CROSS JOIN LATERAL (SELECT k.ctid AS place FROM {schema}.jobs k WHERE k.id = n.id OFFSET 0) AS k
+    WHERE g.ctid = k.place
     RETURNING g.id, g.created, n.due, n.expires, n.claimed, n.started, n.begun, g.unique_until, g.slot, n.lease,
         n.settled, n.claim, g.priority, n.attempt, n.round, n.crashes, n.rescues, n.suspect, n.cancel_requested,
         n.linked, n.state, g.queue, g.task, g.version, n.worker, n.reason, g.unique_key, g.correlation, g.trace,
@@ -75,12 +80,15 @@ FROM back;
 
 -- name: note
 -- What is still said of jobs that have ended: the reason, and that their end concerns others.
-WITH n AS MATERIALIZED (
-    SELECT * FROM unnest((SELECT $1::uuid[]), $2::text[], $3::boolean[]) AS n (id, reason, linked)
-), kept AS (
-    UPDATE {schema}.jobs_kept j SET reason = n.reason, linked = n.linked FROM n WHERE j.id = n.id
+WITH kept AS (
+    UPDATE {schema}.jobs_kept j
+    SET reason = ($2::text[])[array_position($1::uuid[], j.id)],
+        linked = ($3::boolean[])[array_position($1::uuid[], j.id)]
+    WHERE j.id = ANY((SELECT $1::uuid[])::uuid[])
 )
-UPDATE {schema}.jobs_done j SET reason = n.reason, linked = n.linked FROM n WHERE j.id = n.id;
+UPDATE {schema}.jobs_done j
+SET reason = ($2::text[])[array_position($1::uuid[], j.id)], linked = ($3::boolean[])[array_position($1::uuid[], j.id)]
+WHERE j.id = ANY((SELECT $1::uuid[])::uuid[]);
 
 -- name: remove
 WITH done AS (
@@ -108,9 +116,9 @@ SELECT FROM {schema}.groups WHERE id = ANY((SELECT $1::uuid[])::uuid[]) ORDER BY
 -- A group goes with the last job that waits on it. It has been locked by a statement before.
 DELETE FROM {schema}.groups g
 WHERE g.id = ANY((SELECT $1::uuid[])::uuid[])
-    AND NOT EXISTS (SELECT FROM {schema}.jobs j WHERE j.waits_on = g.id::text)
-    AND NOT EXISTS (SELECT FROM {schema}.jobs_done j WHERE j.waits_on = g.id::text)
-    AND NOT EXISTS (SELECT FROM {schema}.jobs_kept j WHERE j.waits_on = g.id::text);
+    AND NOT EXISTS (SELECT FROM {schema}.jobs j WHERE j.waits_on = g.id::text OFFSET 0)
+    AND NOT EXISTS (SELECT FROM {schema}.jobs_done j WHERE j.waits_on = g.id::text OFFSET 0)
+    AND NOT EXISTS (SELECT FROM {schema}.jobs_kept j WHERE j.waits_on = g.id::text OFFSET 0);
 
 -- name: blobs
 INSERT INTO {schema}.blobs (job, kind, value)
@@ -127,10 +135,10 @@ ON CONFLICT DO NOTHING;
 -- The newest 100 of each job are kept; a look is enough for a job that has had fewer leases.
 DELETE FROM {schema}.attempts a
 USING unnest($1::uuid[]) AS long (job)
-WHERE a.job = long.job
-    AND a.lease <= (
-        SELECT lease FROM {schema}.attempts k WHERE k.job = long.job ORDER BY lease DESC LIMIT 1 OFFSET 100
-    );
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place FROM {schema}.attempts k WHERE k.job = long.job ORDER BY k.lease DESC OFFSET 100
+) AS old
+WHERE a.ctid = old.place;
 
 -- name: put_groups
 INSERT INTO {schema}.groups (id, size, remaining, failed, on_failure)
@@ -138,8 +146,10 @@ SELECT * FROM unnest((SELECT $1::uuid[]), $2::integer[], $3::integer[], $4::inte
 ON CONFLICT (id) DO UPDATE SET remaining = excluded.remaining, failed = excluded.failed;
 
 -- name: free_keys
-DELETE FROM {schema}.unique_keys k USING unnest($1::text[], $2::uuid[]) AS n (key, job)
-WHERE k.key = n.key AND k.job = n.job;
+DELETE FROM {schema}.unique_keys k
+USING unnest($1::text[], $2::uuid[]) AS n (key, job)
+CROSS JOIN LATERAL (SELECT h.ctid AS place, h.job FROM {schema}.unique_keys h WHERE h.key = n.key OFFSET 0) AS h
+WHERE k.ctid = h.place AND h.job = n.job AND k.job = n.job;
 
 -- name: take_keys
 INSERT INTO {schema}.unique_keys (key, job, until)

@@ -16,8 +16,8 @@ CASE WHEN j.root IS NULL AND j.waits_on IS NULL THEN false ELSE
     OR j.state = 'cancelled' AND j.reason = $3 AND (
         EXISTS (SELECT FROM {schema}.jobs f WHERE f.id = {waits_on} OFFSET 0)
         OR EXISTS (SELECT FROM {schema}.jobs f WHERE f.group_id = j.waits_on OFFSET 0)
-        OR EXISTS (SELECT FROM {ended_jobs} f WHERE f.id = {waits_on} AND f.state <> 'completed' OFFSET 0)
-        OR EXISTS (SELECT FROM {ended_jobs} f WHERE f.group_id = j.waits_on AND f.state <> 'completed' OFFSET 0)
+        OR 'completed' <> ANY (SELECT f.state FROM {ended_jobs} f WHERE f.id = {waits_on} OFFSET 0)
+        OR 'completed' <> ANY (SELECT f.state FROM {ended_jobs} f WHERE f.group_id = j.waits_on OFFSET 0)
     )
 END;
 
@@ -36,10 +36,10 @@ CASE WHEN {column} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN {column}
 -- $1 and $2: states, and before which time a job must have ended in them. The oldest first, none that somebody has in
 -- hand. Answers with how many went, and on what those had waited.
 WITH old AS MATERIALIZED (
-    SELECT j.id, j.unique_key
+    SELECT j.place, j.id, j.unique_key
     FROM unnest($1::text[], $2::timestamptz[]) AS age (state, before)
     CROSS JOIN LATERAL (
-        SELECT j.id, j.unique_key
+        SELECT j.ctid AS place, j.id, j.unique_key
         FROM {schema}.{table} j
         WHERE j.state = age.state AND j.finished < age.before {window} AND NOT {spared}
         ORDER BY j.finished
@@ -48,19 +48,21 @@ WITH old AS MATERIALIZED (
     ) AS j
     LIMIT {limit}
 ), gone AS (
-    DELETE FROM {schema}.{table} j USING old WHERE j.id = old.id
+    DELETE FROM {schema}.{table} j WHERE j.ctid = ANY (ARRAY(SELECT place FROM old))
     RETURNING j.id, j.queue, j.task, j.version, j.state, j.waits_on
 ), tallied AS (
     INSERT INTO {schema}.tallies (queue, task, version, state, number)
     SELECT queue, task, version, state, -count(*) FROM gone GROUP BY queue, task, version, state
 ), keys AS (
-    DELETE FROM {schema}.unique_keys k USING old WHERE k.key = old.unique_key AND k.job = old.id
+    DELETE FROM {schema}.unique_keys k
+    WHERE k.key = ANY (ARRAY(SELECT unique_key FROM old WHERE unique_key IS NOT NULL))
+        AND k.job = ANY (ARRAY(SELECT id FROM old))
 ), attempts AS (
-    DELETE FROM {schema}.attempts a USING gone WHERE a.job = gone.id
+    DELETE FROM {schema}.attempts a WHERE a.job = ANY (ARRAY(SELECT id FROM gone))
 ), progress AS (
-    DELETE FROM {schema}.progress p USING gone WHERE p.job = gone.id
+    DELETE FROM {schema}.progress p WHERE p.job = ANY (ARRAY(SELECT id FROM gone))
 ), blobs AS (
-    DELETE FROM {schema}.blobs b USING gone WHERE b.job = gone.id
+    DELETE FROM {schema}.blobs b WHERE b.job = ANY (ARRAY(SELECT id FROM gone))
 )
 SELECT count(*), array_agg(DISTINCT waits_on) FILTER (WHERE waits_on IS NOT NULL) FROM gone;
 
@@ -80,12 +82,12 @@ SELECT (pg_relation_size('{schema}.{table}') / current_setting('block_size')::in
 -- What goes stays, but for jobs with a key or a flow, which are pruned singly. Answers with the last id, with how many
 -- were looked at, and with those to be pruned singly.
 WITH walked AS MATERIALIZED (
-    SELECT j.id, age.before IS NULL OR j.finished >= age.before OR {spared} AS stays,
+    SELECT j.place, j.id, age.before IS NULL OR j.finished >= age.before OR {spared} AS stays,
         j.unique_key IS NOT NULL OR j.waits_on IS NOT NULL AS singly
-    FROM (SELECT * FROM {schema}.{table} j WHERE j.id > $4 ORDER BY j.id LIMIT {limit}) AS j
+    FROM (SELECT j.ctid AS place, j.* FROM {schema}.{table} j WHERE j.id > $4 ORDER BY j.id LIMIT {limit}) AS j
     LEFT JOIN unnest($1::text[], $2::timestamptz[]) AS age (state, before) ON age.state = j.state
 ), moved AS (
-    DELETE FROM {schema}.{table} j USING walked WHERE j.id = walked.id AND walked.stays RETURNING j.*
+    DELETE FROM {schema}.{table} j WHERE j.ctid = ANY (ARRAY(SELECT place FROM walked WHERE stays)) RETURNING j.*
 ), kept AS (
     INSERT INTO {schema}.jobs_kept SELECT * FROM moved
 )

@@ -13,6 +13,8 @@ SELECT date_part('epoch', now) FROM t;
 -- name: beat
 -- A gap of more than half a lease time, or a clock that stepped back, ends the steadiness (RULES C1). A live job that has
 -- a worker is running; that is not said, or the index of all that run might be walked, which may hold many dead entries.
+-- Every job is looked up by its id, and updated where it was found: a plan that was made while `jobs` was empty, and
+-- joined to it, would walk a whole index for each.
 WITH t AS MATERIALIZED (
     SELECT {schema}.clock() AS now
 ), beaten AS (
@@ -28,22 +30,22 @@ WITH t AS MATERIALIZED (
     INSERT INTO {schema}.progress (job, value)
     SELECT n.job, n.value FROM unnest($3::uuid[], $4::json[]) AS n (job, value)
     WHERE EXISTS (SELECT FROM beaten)
-        AND (EXISTS (SELECT FROM {schema}.jobs j WHERE j.id = n.job)
-            OR EXISTS (SELECT FROM {schema}.jobs_done d WHERE d.id = n.job)
-            OR EXISTS (SELECT FROM {schema}.jobs_kept k WHERE k.id = n.job))
+        AND (EXISTS (SELECT FROM {schema}.jobs j WHERE j.id = n.job OFFSET 0)
+            OR EXISTS (SELECT FROM {schema}.jobs_done d WHERE d.id = n.job OFFSET 0)
+            OR EXISTS (SELECT FROM {schema}.jobs_kept k WHERE k.id = n.job OFFSET 0))
     ON CONFLICT (job) DO UPDATE SET value = excluded.value
 ), started AS (
     -- The start is the first thing that was told of it; a lease that has gone has nothing to tell. A beat waits for
     -- nobody: what somebody else has in hand keeps its start to itself.
     UPDATE {schema}.jobs j SET started = t.now - n.ran * interval '1 s'
-    FROM t, (
-        SELECT j.id, n.lease, n.ran
-        FROM unnest((SELECT $5::uuid[]), $6::bigint[], $7::float8[]) AS n (job, lease, ran)
-        JOIN {schema}.jobs j ON j.id = n.job
-        WHERE j.lease = n.lease AND j.worker = $1 AND j.started IS NULL
-        FOR NO KEY UPDATE OF j SKIP LOCKED
-    ) AS n
-    WHERE j.id = n.id AND j.lease = n.lease AND j.state = 'running' AND EXISTS (SELECT FROM beaten)
+    FROM t, unnest($5::uuid[], $6::bigint[], $7::float8[]) AS n (job, lease, ran)
+    CROSS JOIN LATERAL (
+        SELECT k.ctid AS place
+        FROM {schema}.jobs k
+        WHERE k.id = n.job AND k.lease = n.lease AND k.worker = $1 AND k.started IS NULL
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS k
+    WHERE j.ctid = k.place AND EXISTS (SELECT FROM beaten)
 )
 SELECT date_part('epoch', t.now), EXISTS (SELECT FROM beaten),
     ARRAY(SELECT j.id FROM {schema}.jobs j WHERE j.worker = $1 AND j.cancel_requested),
@@ -51,7 +53,10 @@ SELECT date_part('epoch', t.now), EXISTS (SELECT FROM beaten),
 FROM t;
 
 -- name: held
-SELECT id, lease FROM {schema}.jobs WHERE state = 'running' AND worker = $1 ORDER BY id;
+-- Sorted apart, or the index that has them in order might be walked from end to end.
+SELECT * FROM (
+    SELECT id, lease FROM {schema}.jobs WHERE state = 'running' AND worker = $1 OFFSET 0
+) AS mine ORDER BY id;
 
 -- name: look
 -- Whether there is anything to promote or expire, and the first of each; $1 and $2: from when on to look. Materialized:
