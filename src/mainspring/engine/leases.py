@@ -45,12 +45,13 @@ class Leases:
     async def compare(self) -> None:
         """Release what this worker never got, and end what it has lost. Not to be called while a claim is in flight.
 
-        A settlement may be answered meanwhile; the release of its lease then changes nothing.
+        What was ours when the store was asked is no stranger, though its settlement may have been answered meanwhile.
         """
+        before = dict(self._mine)
         held = await patiently(partial(self._store.held, self._worker), "held")
         theirs = {each.job: each.lease for each in held}
         for job, lease in theirs.items():
-            if self._mine.get(job) != lease:
+            if self._mine.get(job, before.get(job)) != lease:
                 log.warning("job %s: this worker has no use for lease %d, and hands it back", job, lease)
                 self._settler.put(Settlement(job=job, lease=lease, kind="release"))
         lost = {job: lease for job, lease in self._mine.items() if theirs.get(job) != lease and not self._commits(job)}

@@ -86,6 +86,37 @@ async def test_C2_ghost_leases_are_released() -> None:
         assert (record.state, record.attempt, started) == ("completed", 1, [ghost])
 
 
+def test_C2_what_ends_while_the_leases_are_compared_is_not_handed_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store has looked, and its answer is slow: jobs that end meanwhile are in it, and no strangers."""
+    looked: list[int] = []
+    held = MemoryStore.held
+
+    async def slowly(self: MemoryStore, worker: str) -> Any:
+        answer = await held(self, worker)
+        looked.append(len(answer))
+        await asyncio.sleep(5)
+        return answer
+
+    @virtual
+    async def run() -> None:
+        async def work() -> None:
+            await asyncio.sleep(2)
+
+        async with workshop() as shop:
+            monkeypatch.setattr(type(shop.store), "held", slowly)
+            shop.task(work)
+            async with shop.worker(concurrency=4):
+                for _ in range(400):
+                    await shop.add()
+                await asyncio.sleep(250)
+
+    run()
+    assert any(looked)
+    assert "has no use for" not in caplog.text
+
+
 @virtual
 async def test_C2_a_claim_without_an_answer_is_asked_for_again_by_its_number() -> None:
     async def work() -> None:
