@@ -49,6 +49,26 @@ async def end(app: App, job: Job[object], result: bytes) -> None:
     await store.settle([Settlement(job=job.id, lease=1, kind="complete", result=result)])
 
 
+def test_no_time_at_all_is_a_look_at_what_there_is() -> None:
+    async def main(app: App) -> None:
+        @app.task(name="t")
+        async def task() -> int:
+            return 1
+
+        job = await task.enqueue()
+        with pytest.raises(TimeoutError, match="has not ended yet"):
+            await job.result(timeout=0)
+        await end(app, job, b"7")
+        assert await job.result(timeout=0) == 7
+        gone = await task.enqueue()
+        await gone.cancel()
+        await app.jobs.delete(gone.id)
+        with pytest.raises(JobNotFound):
+            await gone.result(timeout=0)
+
+    run(main)
+
+
 def test_D44_the_result_comes_back_as_annotated() -> None:
     async def main(app: App) -> None:
         @app.task(name="point")

@@ -51,7 +51,7 @@ class Job(Generic[R_co]):
     async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the job has ended, and return what its task returned, by the task's return annotation.
 
-        `timeout` bounds this wait, in seconds; the job goes on. Raises TimeoutError, JobFailed (dead; with the
+        `timeout` bounds this wait, in seconds (0: look once); the job goes on. Raises TimeoutError, JobFailed (dead; with the
         original error as text), JobExpired, JobCancelled, JobNotFound (deleted or pruned meanwhile).
         """
         limit = None if timeout is None else duration("timeout", timeout)

@@ -44,7 +44,9 @@ class Results:
         self._reader: asyncio.Task[None] | None = None
 
     async def ended(self, job_id: str, timeout: float | None = None) -> JobRecord:
-        """The job as it ended. Raises JobNotFound, and TimeoutError after `timeout` seconds."""
+        """The job as it ended. Raises JobNotFound, and TimeoutError after `timeout` seconds; 0 looks once."""
+        if timeout == 0:
+            return await self._ended_already(job_id)
         loop = asyncio.get_running_loop()
         watch = self._watches.get(job_id)
         if watch is None:
@@ -67,6 +69,14 @@ class Results:
         if self._reader is not None:
             self._reader.cancel()
         self._fail(StoreClosed("the app was closed while somebody waited for a result"))
+
+    async def _ended_already(self, job_id: str) -> JobRecord:
+        (record,) = await self._store.get([job_id])
+        if record is None:
+            raise not_found(job_id)
+        if not record.terminal:
+            raise TimeoutError(f"job {job_id} has not ended yet")
+        return record
 
     async def _read_on(self) -> None:
         """Read what is due, until nobody waits any more."""
