@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Retry,
         Rule,
         attempts_of,
+        background,
         constant,
         exponential,
         jittered,
@@ -78,6 +79,7 @@ __all__ = [
     "TaskOptions",
     "Tasks",
     "attempts_of",
+    "background",
     "chain",
     "constant",
     "exponential",
@@ -120,8 +122,8 @@ _HOME = {
             "JobRecord",
         ),
         "mainspring.retries": (
-            "TRANSIENT", "Backoff", "ErrorSet", "Retry", "Rule", "attempts_of", "constant", "exponential", "jittered",
-            "linear", "retry", "retrying",
+            "TRANSIENT", "Backoff", "ErrorSet", "Retry", "Rule", "attempts_of", "background", "constant", "exponential",
+            "jittered", "linear", "retry", "retrying",
         ),
         "mainspring.service": (
             "Service", "Supervisor",

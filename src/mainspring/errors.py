@@ -66,6 +66,19 @@ class RetriesExhausted(MainspringError, ExceptionGroup[Exception]):
         return RetriesExhausted(self.message, excs)
 
 
+class CircuitOpen(MainspringError):
+    """No attempt was made: the policy's circuit breaker is open. Ask again after `retry_after` seconds."""
+
+    def __init__(self, retry_after: float, name: str | None = None) -> None:
+        which = "the circuit breaker" if name is None else f"the circuit breaker {name!r}"
+        super().__init__(f"{which} is open after too many failures in a row; ask again in {retry_after:.3g} s")
+        self.retry_after = retry_after
+        self.name = name
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return CircuitOpen, (self.retry_after, self.name), self.__dict__
+
+
 class AttemptTimeout(MainspringError, TimeoutError):
     """One attempt ran longer than its `timeout`."""
 
@@ -203,7 +216,7 @@ class AppError(MainspringError, RuntimeError):
 
 
 class WrongLoop(AppError):
-    """An App belongs to the event loop that opened it; from elsewhere use its `.sync` face."""
+    """An App or a background task belongs to one event loop; from elsewhere use the app's `.sync` face."""
 
 
 class AppClosed(AppError):

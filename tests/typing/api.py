@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, assert_type
 
 from mainspring import (
@@ -31,9 +32,23 @@ from mainspring import (
     retry,
     retrying,
 )
+from mainspring.retries import (
+    BackgroundTask,
+    BackgroundThread,
+    Baseline,
+    CircuitBreaker,
+    Hooks,
+    RetryBudget,
+    background,
+    background_done,
+    is_testing,
+    set_hooks,
+    set_testing,
+)
 
 
 def seen(*values: object) -> None: ...
+def asked(error: BaseException) -> float | None: ...
 
 
 # --- 1 retry: alone, no app, no store
@@ -67,6 +82,36 @@ async def retries() -> None:
     assert_type(await retry(on=OSError)(fetch)("a"), bytes)
     Retry(on=OSError, backoff=exponential(1, cap=30), attempts=None)
     Retry(on=OSError, atempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    guarded = Retry(on=OSError, wait_hint=asked, budget=RetryBudget(), breaker=CircuitBreaker(name="billing"))
+    told = Hooks(before_wait=seen, gave_up=lambda details: seen(details.name, details.wait))
+    assert_type(retry(guarded, baseline=Baseline(), hooks=told)(load)("a"), Row)
+    assert_type(await retry(on=OSError, baseline=Baseline(), hooks=told)(fetch)("a"), bytes)
+    for attempt in retrying(guarded, baseline=Baseline(), hooks=told):
+        with attempt:
+            seen(attempt.number)
+    assert_type(set_hooks(told), tuple[Hooks, ...])
+    with set_testing(True, attempts=2):
+        seen(is_testing())
+    retry(guarded, on=OSError)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    retry(on=OSError, hooks=seen)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    retry(guarded, baseline=guarded)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    Hooks(on_retry=seen)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def in_the_background() -> None:
+    task = background(partial(fetch, "https://example.com"), Retry(on=OSError), on_error=seen, name="fetch")
+    assert_type(task, BackgroundTask[bytes])
+    assert_type(await task.result(timeout=timedelta(seconds=3)), bytes)
+    assert_type(await task.exception(), BaseException | None)
+    thread = background(partial(load, "a"), Retry(on=OSError), wait_at_exit=5)
+    assert_type(thread, BackgroundThread[Row])
+    assert_type(thread.result(timeout=3), Row)
+    assert_type((thread.name, thread.done, thread.attempts, thread.cancel()), tuple[str, bool, int, bool])
+    assert_type(await background_done(timeout=5), tuple[BackgroundTask[object], ...])
+    background(load)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    background(fetch("a"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    background(partial(load, "a"), on_eror=seen)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    background(partial(load, "a"), wait_at_exit="5")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 # --- 2 service: alone

@@ -1,20 +1,16 @@
-"""The failed attempts of one call: what the drivers remember between attempts and leave on the error at the end."""
+"""What a call that gave up leaves on its error: a note, and the attempts that it made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
-
-from mainspring.errors import RetriesExhausted, RetryTimeout
-from mainspring.retries import pace
-from mainspring.retries.policy import TIME_SPENT, Retry, Stop
+from typing import Final, NamedTuple, cast
 
 KEPT: Final = 100
 """How many failures of one call are remembered, the newest; a call that is retried for ever must not grow."""
 
-_RECORD: Final = "_mainspring_attempts"
+Failed = tuple[int, Exception, float, float]
+"""A `FailedAttempt` that was followed by another attempt, before anybody asks for it."""
 
-_Failed = tuple[int, Exception, float, float]
+_RECORD: Final = "_mainspring_attempts"
 
 
 class FailedAttempt(NamedTuple):
@@ -35,17 +31,40 @@ class Record:
 
     __slots__ = ("earlier", "last", "note", "number", "policy", "seconds")
 
-    def __init__(self, earlier: tuple[_Failed, ...], number: int, seconds: float, note: str) -> None:
+    def __init__(self, earlier: tuple[Failed, ...], number: int, seconds: float, note: str) -> None:
         self.earlier = earlier
         self.number = number
         self.seconds = seconds
         self.note = note
-        self.policy: Retry | None = None
+        self.policy: object = None
         self.last: BaseException | None = None  # None: the error that carries this record
 
     def __reduce__(self) -> tuple[object, ...]:
         """To another process goes the count alone: earlier errors may not be fit for the journey."""
         return Record, ((), self.number, self.seconds, self.note)
+
+    def leave_on(self, error: Exception, policy: object) -> None:
+        """Give the error its note, and this record for `attempts_of`."""
+        self.policy = policy
+        # An error object that is raised again and again must not collect a note for each call.
+        before = error.__dict__.get(_RECORD)
+        found: object = error.__dict__.get("__notes__")
+        notes = list(cast("list[str]", found)) if isinstance(found, list) else []
+        if isinstance(before, Record) and before.policy is policy and before.note in notes:
+            notes.remove(before.note)
+        # Straight into the dictionary: an error may be a frozen dataclass, which refuses attributes and add_note().
+        error.__dict__["__notes__"] = [*notes, self.note]
+        error.__dict__[_RECORD] = self
+
+    def leave_on_group(self, group: Exception, last: Exception) -> None:
+        """Give the group this record; the note is its text already."""
+        self.last = last
+        group.__dict__[_RECORD] = self
+
+    def attempts(self, error: BaseException) -> tuple[FailedAttempt, ...]:
+        """All of them, the last with the error that carries this record."""
+        earlier = tuple(FailedAttempt(*failed) for failed in self.earlier)
+        return (*earlier, FailedAttempt(self.number, self.last or error, self.seconds, None))
 
 
 def attempts_of(error: BaseException) -> tuple[FailedAttempt, ...]:
@@ -53,96 +72,15 @@ def attempts_of(error: BaseException) -> tuple[FailedAttempt, ...]:
 
     Empty for an error that no retry gave up on. An error that was pickled on its way keeps its last attempt only.
 
-    >>> policy = Retry(on=KeyError, attempts=2)
-    >>> failures = Failures(policy)
-    >>> last = KeyError("again")
-    >>> failures.add(KeyError("once"), now=0.0) is None, failures.add(last, now=1.5) is None
-    (False, True)
-    >>> [(attempt.number, attempt.error, attempt.seconds) for attempt in attempts_of(last)]
-    [(1, KeyError('once'), 0.0), (2, KeyError('again'), 1.5)]
+    >>> from mainspring.retries import constant, retry
+    >>> @retry(on=KeyError, attempts=2, backoff=constant(0))
+    ... def ask() -> str:
+    ...     raise KeyError("nobody there")
+    >>> try:
+    ...     ask()
+    ... except KeyError as error:
+    ...     [(attempt.number, attempt.error, attempt.wait) for attempt in attempts_of(error)]
+    [(1, KeyError('nobody there'), 0.0), (2, KeyError('nobody there'), None)]
     """
     record = error.__dict__.get(_RECORD)
-    if not isinstance(record, Record):
-        return ()
-    earlier = tuple(FailedAttempt(*failed) for failed in record.earlier)
-    return (*earlier, FailedAttempt(record.number, record.last or error, record.seconds, None))
-
-
-class Failures:
-    """The failures of one call so far. Made at the first failure, or at the start when there is a time limit."""
-
-    __slots__ = ("_counters", "_earlier", "_number", "_policy", "_started")
-
-    def __init__(self, policy: Retry, started: float | None = None) -> None:
-        self._policy = policy
-        self._started = started
-        self._counters: Mapping[str, int] = {}
-        self._earlier: list[_Failed] = []
-        self._number = 0
-
-    def add(self, error: Exception, now: float) -> float | None:
-        """Seconds to wait before the next attempt; None to let this error out, noted if it was given up on.
-
-        Raises RetriesExhausted instead, for a policy with `raise_group=True`.
-        """
-        if self._started is None:
-            self._started = now
-        elapsed = now - self._started
-        self._number += 1
-        decision = self._policy.decide(error, self._counters, elapsed, random=pace.random)
-        if isinstance(decision, Stop):
-            if decision.gave_up:
-                self._give_up(error, elapsed, decision.reason == TIME_SPENT)
-            self.forget()
-            return None
-        self._counters = decision.counters
-        self._earlier.append((self._number, error, elapsed, decision.seconds))
-        if len(self._earlier) >= KEPT:  # with the one that may come last there are KEPT
-            del self._earlier[0]
-        return decision.seconds
-
-    def timed_out(self, now: float) -> Exception:
-        """The error for an attempt that was cut short by `give_up_after`; raised from the last error."""
-        elapsed = now - (now if self._started is None else self._started)
-        self._number += 1
-        error = RetryTimeout(
-            f"give_up_after={self._policy.give_up_after:g} passed during attempt {self._number}, after {elapsed:.1f} s"
-        )
-        error.__cause__ = self._earlier[-1][1] if self._earlier else None
-        try:
-            self._give_up(error, elapsed, in_time=True)
-        except RetriesExhausted as group:
-            return group
-        finally:
-            self.forget()
-        return error
-
-    def forget(self) -> None:
-        """Let go of the errors: their tracebacks hold the frames that hold this object."""
-        self._earlier.clear()
-
-    def _give_up(self, error: Exception, elapsed: float, in_time: bool) -> None:
-        runs = "attempt" if self._number == 1 else "attempts"
-        note = f"gave up after {self._number} {runs} in {elapsed:.1f} s"
-        if in_time:
-            note += f", give_up_after={self._policy.give_up_after:g}"
-        record = Record(tuple(self._earlier), self._number, elapsed, note)
-        record.policy = self._policy
-        if self._policy.raise_group:
-            group = RetriesExhausted(note, [*(failed[1] for failed in self._earlier), error])
-            record.last = error
-            group.__dict__[_RECORD] = record
-            self.forget()
-            raise group from error
-        _leave_on(error, record)
-
-
-def _leave_on(error: Exception, record: Record) -> None:
-    # An error object that is raised again and again must not collect a note for each call.
-    before = error.__dict__.get(_RECORD)
-    notes: list[str] = error.__dict__.get("__notes__", [])
-    if isinstance(before, Record) and before.policy is record.policy and before.note in notes:
-        notes.remove(before.note)
-    # Straight into the dictionary: an error may be a frozen dataclass, which refuses attributes and add_note().
-    error.__dict__["__notes__"] = [*notes, record.note]
-    error.__dict__[_RECORD] = record
+    return record.attempts(error) if isinstance(record, Record) else ()

@@ -5,93 +5,132 @@ from __future__ import annotations
 import asyncio
 import functools
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from mainspring.retries.attempts import Failures
 from mainspring.retries.block import Attempt
-from mainspring.retries.policy import Retry
+from mainspring.retries.failures import Failures, Terms
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def retry_async(fn: Callable[P, Coroutine[Any, Any, R]], policy: Retry) -> Callable[P, Coroutine[Any, Any, R]]:
+def retry_async(fn: Callable[P, Awaitable[R]], terms: Terms) -> Callable[P, Coroutine[Any, Any, R]]:
     """`fn` with attempts. The plain case reads no clock and makes nothing until something fails."""
-    if policy.give_up_after is not None:
-        return _retry_limited(fn, policy, policy.give_up_after)
+    if not terms.watched:
+        return _retry_plain(fn, terms)
 
     @functools.wraps(fn)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        clock = asyncio.get_running_loop().time
+        return await attempts_async(fn, Failures(terms, clock()), clock, 0.0, None, *args, **kwargs)
+
+    return call
+
+
+def _retry_plain(fn: Callable[P, Awaitable[R]], terms: Terms) -> Callable[P, Coroutine[Any, Any, R]]:
+    # `attempts_async` without what this case does not need, and without a second coroutine when something fails.
+    @functools.wraps(fn)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        failures, clock = None, loop_time
         try:
-            return await fn(*args, **kwargs)
-        except Exception as error:
-            failures = Failures(policy)
-            wait = failures.add(error, loop_time())
-            if wait is None:
-                raise
-            cancellation = cancellation_behind(error)
-        if cancellation is not None:
-            pass_on(cancellation)
-        return await _more_attempts(fn, failures, wait, None, *args, **kwargs)
+            while True:
+                try:
+                    result = await fn(*args, **kwargs)
+                except Exception as error:
+                    if failures is None:
+                        failures, clock = Failures(terms), asyncio.get_running_loop().time
+                    wait = failures.add(error, clock())
+                    if wait is None:
+                        raise
+                    cancellation = None if error.__context__ is None else cancellation_behind(error)
+                else:
+                    if failures is not None and failures.heard:
+                        failures.succeeded(clock)
+                    return result
+                if wait > 0 or cancellation is not None:
+                    await _pause(wait, cancellation)
+        finally:
+            if failures is not None:
+                failures.close(clock)
 
     return call
 
 
-def _retry_limited(
-    fn: Callable[P, Coroutine[Any, Any, R]], policy: Retry, give_up_after: float
-) -> Callable[P, Coroutine[Any, Any, R]]:
-    @functools.wraps(fn)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        started = loop_time()
-        return await _more_attempts(fn, Failures(policy, started), 0.0, started + give_up_after, *args, **kwargs)
-
-    return call
+async def call_async(fn: Callable[P, Awaitable[R]], terms: Terms, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """The result of `fn` with attempts, from the first one on."""
+    clock = asyncio.get_running_loop().time
+    failures = Failures(terms, clock() if terms.watched else None)
+    return await attempts_async(fn, failures, clock, 0.0, None, *args, **kwargs)
 
 
-async def _more_attempts(
-    fn: Callable[P, Coroutine[Any, Any, R]],
+async def attempts_async(
+    fn: Callable[P, Awaitable[R]],
     failures: Failures,
+    clock: Callable[[], float],
     wait: float,
-    ends: float | None,
+    cancellation: asyncio.CancelledError | None,
+    /,
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> R:
-    now = asyncio.get_running_loop().time
-    while True:
-        if wait > 0:
-            await asyncio.sleep(wait)
-        limit = None if ends is None else TimeLimit(ends)
-        try:
-            result = await fn(*args, **kwargs)
-        except BaseException as error:
-            if limit is not None and limit.close(error):
-                timeout = failures.timed_out(now())
-                raise timeout from timeout.__cause__ or error
-            if not isinstance(error, Exception):
-                raise
-            again = failures.add(error, now())
-            if again is None:
-                raise
-            wait = again
-            cancellation = cancellation_behind(error)
-        else:
-            if limit is not None:
-                limit.close(None)
-            failures.forget()
-            return result
-        if cancellation is not None:
-            pass_on(cancellation)
+    """The loop of every async retry: wait, attempt, and again until it succeeds or `failures` says no more.
+
+    `wait` and `cancellation` are those of a failure before the loop: 0 and None for a call that begins.
+    """
+    guarded = failures.terms.guarded
+    ends = failures.ends
+    try:
+        while True:
+            if wait > 0 or cancellation is not None:
+                await _pause(wait, cancellation)
+            if guarded:
+                failures.admit(clock())
+            limit = None if ends is None else TimeLimit(ends)
+            try:
+                result = await fn(*args, **kwargs)
+            except BaseException as error:
+                again = _wait_after(error, failures, clock, limit)
+                if again is None:
+                    raise
+                wait = again
+                cancellation = None if error.__context__ is None else cancellation_behind(error)
+            else:
+                if limit is not None:
+                    limit.close(None)
+                if guarded or failures.heard:
+                    failures.succeeded(clock)
+                return result
+    finally:
+        failures.close(clock)
+
+
+async def _pause(wait: float, cancellation: asyncio.CancelledError | None) -> None:
+    """The time between two attempts, outside of any `except`: later errors are not "during handling of" the first.
+
+    `cancellation` is the one that the error may have taken the place of.
+    """
+    if cancellation is not None:
+        pass_on(cancellation)
+    if wait > 0:
+        await asyncio.sleep(wait)
+
+
+def _wait_after(
+    error: BaseException, failures: Failures, clock: Callable[[], float], limit: TimeLimit | None
+) -> float | None:
+    """Seconds before the next attempt; None to let the error out. Raises RetryTimeout for an attempt cut short."""
+    if limit is not None and limit.close(error):
+        raise failures.timed_out(clock(), error)
+    return failures.add(error, clock()) if isinstance(error, Exception) else None
 
 
 class AsyncAttempts:
     """The attempts of one `async for`. No generator: one that is left early would be closed at some later time."""
 
-    def __init__(self, policy: Retry) -> None:
-        started = None if policy.give_up_after is None else loop_time()
-        self._ends = None if started is None or policy.give_up_after is None else started + policy.give_up_after
-        self._failures = Failures(policy, started)
+    def __init__(self, terms: Terms) -> None:
+        self._failures = Failures(terms, loop_time() if terms.watched else None)
         self._attempt: AsyncAttempt | None = None
 
     def __aiter__(self) -> Self:
@@ -103,36 +142,39 @@ class AsyncAttempts:
             wait = self._attempt.wait_after()
             if wait is None:
                 raise StopAsyncIteration
-            if self._attempt.cancellation is not None:
-                pass_on(self._attempt.cancellation)
-            if wait > 0:
-                await asyncio.sleep(wait)
+            try:
+                await _pause(wait, self._attempt.cancellation)
+            except BaseException:
+                self._failures.close(loop_time)
+                raise
             number = self._attempt.number + 1
-        self._attempt = AsyncAttempt(self._failures, number, self._ends)
+        self._attempt = AsyncAttempt(self._failures, number)
         return self._attempt
 
 
 class AsyncAttempt(Attempt):
     """One attempt of an `async for`: on the loop's clock, and cut short by `give_up_after`."""
 
-    __slots__ = ("_ends", "_limit", "cancellation")
+    __slots__ = ("_limit", "cancellation")
 
-    def __init__(self, failures: Failures, number: int, ends: float | None) -> None:
+    def __init__(self, failures: Failures, number: int) -> None:
         super().__init__(failures, number)
-        self._ends = ends
         self._limit: TimeLimit | None = None
         self.cancellation: asyncio.CancelledError | None = None
 
     def __enter__(self) -> None:
         super().__enter__()
-        self._limit = None if self._ends is None else TimeLimit(self._ends)
+        ends = self._failures.ends
+        self._limit = None if ends is None else TimeLimit(ends)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if self._limit is not None and self._limit.close(error):
-            timeout = self._failures.timed_out(self._now())
-            raise timeout from timeout.__cause__ or error
+            try:
+                raise self._failures.timed_out(self._now(), error)
+            finally:
+                self._failures.close(loop_time)
         self.cancellation = cancellation_behind(error)
         return super().__exit__(kind, error, traceback)
 

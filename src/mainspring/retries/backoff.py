@@ -184,6 +184,13 @@ def checked_seconds(field: str, duration: object, *, zero: bool = False) -> floa
     return seconds
 
 
+def checked_count(field: str, count: object) -> int:
+    """A count. Raises InvalidPolicy naming `field` unless it is a whole number, 1 or more."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InvalidPolicy(f"{field} must be a whole number, 1 or more; not {count!r}")
+    return count
+
+
 def _capped(wait: float, cap: float | None) -> float:
     return min(wait, LONGEST_WAIT if cap is None else cap)
 

@@ -10,18 +10,25 @@ from typing import overload
 from mainspring.clock import Duration
 from mainspring.errors import RetryDefinitionError
 from mainspring.retries import pace
-from mainspring.retries.attempts import Failures
 from mainspring.retries.backoff import Backoff
-from mainspring.retries.decorate import chosen_policy
-from mainspring.retries.policy import Retry
+from mainspring.retries.decorate import check_listeners, chosen_policy
+from mainspring.retries.failures import Failures, Terms
+from mainspring.retries.hooks import Hooks
+from mainspring.retries.policy import Fallback, Retry
 from mainspring.retries.rules import On
 
 
 @overload
-def retrying(policy: Retry, /) -> Block: ...
+def retrying(policy: Retry, /, *, baseline: Fallback | None = None, hooks: Hooks | None = None) -> Block: ...
 @overload
 def retrying(
-    *, on: On, attempts: int | None = 5, give_up_after: Duration | None = None, backoff: Backoff | None = None
+    *,
+    on: On,
+    attempts: int | None = 5,
+    give_up_after: Duration | None = None,
+    backoff: Backoff | None = None,
+    baseline: Fallback | None = None,
+    hooks: Hooks | None = None,
 ) -> Block: ...
 def retrying(
     policy: Retry | None = None,
@@ -31,11 +38,14 @@ def retrying(
     attempts: int | None = 5,
     give_up_after: Duration | None = None,
     backoff: Backoff | None = None,
+    baseline: Fallback | None = None,
+    hooks: Hooks | None = None,
 ) -> Block:
     """Attempts as a loop: the body of `with attempt:` runs again when it fails with an error worth it.
 
-    Means what `retry` means, with the same arguments and errors. In async code write `async for`; the `with` stays.
-    Type checkers think that the loop may end without a result: put the `return` after it.
+    Means what `retry` means, with the same arguments and errors; hooks and logs call it "block". In async code write
+    `async for`; the `with` stays. Type checkers think that the loop may end without a result: put the `return` after
+    it. Leaving the body early, by `return` or `break`, is a success.
 
     >>> tries = 0
     >>> for attempt in retrying(on=OSError, backoff=lambda index: 0):
@@ -46,7 +56,8 @@ def retrying(
     >>> tries
     3
     """
-    return Block(chosen_policy(policy, on, attempts, give_up_after, backoff))
+    check_listeners(baseline, hooks)
+    return Block(Terms(chosen_policy(policy, on, attempts, give_up_after, backoff), "block", baseline, hooks))
 
 
 class Attempt:
@@ -62,14 +73,20 @@ class Attempt:
 
     def __enter__(self) -> None:
         self._entered = True
+        if self._failures.terms.guarded:
+            self._admit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if error is None:
-            self._failures.forget()
-        elif isinstance(error, Exception):
-            self._wait = self._failures.add(error, self._now())
+        try:
+            if error is None:
+                self._failures.succeeded(self._now)
+            elif isinstance(error, Exception):
+                self._wait = self._failures.add(error, self._now())
+        finally:
+            if self._wait is None:
+                self._failures.close(self._now)
         return self._wait is not None
 
     def wait_after(self) -> float | None:
@@ -77,6 +94,13 @@ class Attempt:
         if not self._entered:
             raise RetryDefinitionError("nothing was attempted: write `with attempt:` inside the loop of retrying(…)")
         return self._wait
+
+    def _admit(self) -> None:
+        try:
+            self._failures.admit(self._now())
+        except BaseException:
+            self._failures.close(self._now)
+            raise
 
     def _now(self) -> float:
         return pace.monotonic()
@@ -88,24 +112,26 @@ class Block:
     Raises RetryDefinitionError when a loop comes round and its attempt was never entered by `with attempt:`.
     """
 
-    __slots__ = ("_policy",)
+    __slots__ = ("_terms",)
 
-    def __init__(self, policy: Retry) -> None:
-        self._policy = policy
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
 
     def __iter__(self) -> Iterator[Attempt]:
-        limited = self._policy.give_up_after is not None
-        failures = Failures(self._policy, pace.monotonic() if limited else None)
-        for number in count(1):
-            attempt = Attempt(failures, number)
-            yield attempt
-            wait = attempt.wait_after()
-            if wait is None:
-                return
-            if wait > 0:
-                pace.sleep(wait)
+        failures = Failures(self._terms, pace.monotonic() if self._terms.watched else None)
+        try:
+            for number in count(1):
+                attempt = Attempt(failures, number)
+                yield attempt
+                wait = attempt.wait_after()
+                if wait is None:
+                    return
+                if wait > 0:
+                    pace.sleep(wait)
+        finally:
+            failures.close(pace.monotonic)
 
     def __aiter__(self) -> AsyncIterator[Attempt]:
         from mainspring.retries.awaiting import AsyncAttempts  # noqa: PLC0415  # asyncio is slow to load; sync code needs none
 
-        return AsyncAttempts(self._policy)
+        return AsyncAttempts(self._terms)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from mainspring.errors import InvalidPolicy
 from mainspring.retries.errorsets import TRANSIENT, causes_of
 from mainspring.retries.policy import Advice, Retry
 
@@ -46,6 +47,9 @@ class Baseline:
     as a *degraded* policy, of which the driver logs each wait as an error. A rule that has given up is final: the
     baseline is not asked. Each policy counts under keys of its own, `baseline:<category>:<rule>`.
 
+    Budget, breaker and wait_hint are those of the call's own policy. Raises InvalidPolicy for a policy here that
+    has one of them: it would never be asked.
+
     >>> baseline = Baseline({TRANSPORT: Retry(on=Exception, attempts=None)})
     >>> baseline.advise(ConnectionResetError()).key
     'baseline:transport'
@@ -54,6 +58,15 @@ class Baseline:
     policies: Mapping[Category, Retry] = field(default_factory=dict[Category, Retry])
     unknown: Retry | None = None
     classifier: Classifier | None = None
+
+    def __post_init__(self) -> None:
+        for category, policy in [*self.policies.items(), (UNKNOWN, self.unknown)]:
+            for name in ("budget", "breaker", "wait_hint"):
+                if getattr(policy, name, None) is not None:
+                    raise InvalidPolicy(
+                        f"the policy of a baseline for {category!r} has a {name}, which would never be asked; "
+                        "give it to the policy of the call"
+                    )
 
     def advise(self, error: BaseException, /) -> Advice | None:
         """The policy for this error, or None to stop."""

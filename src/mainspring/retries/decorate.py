@@ -9,9 +9,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy, RetryDefinitionError
 from mainspring.retries import pace
-from mainspring.retries.attempts import Failures
 from mainspring.retries.backoff import Backoff
-from mainspring.retries.policy import Retry
+from mainspring.retries.failures import Failures, Terms
+from mainspring.retries.hooks import Hooks, checked_hooks
+from mainspring.retries.policy import Fallback, Retry
 from mainspring.retries.rules import On
 
 P = ParamSpec("P")
@@ -27,10 +28,16 @@ class RetryDecorator(Protocol):
 
 
 @overload
-def retry(policy: Retry, /) -> RetryDecorator: ...
+def retry(policy: Retry, /, *, baseline: Fallback | None = None, hooks: Hooks | None = None) -> RetryDecorator: ...
 @overload
 def retry(
-    *, on: On, attempts: int | None = 5, give_up_after: Duration | None = None, backoff: Backoff | None = None
+    *,
+    on: On,
+    attempts: int | None = 5,
+    give_up_after: Duration | None = None,
+    backoff: Backoff | None = None,
+    baseline: Fallback | None = None,
+    hooks: Hooks | None = None,
 ) -> RetryDecorator: ...
 def retry(
     policy: Retry | None = None,
@@ -40,6 +47,8 @@ def retry(
     attempts: int | None = 5,
     give_up_after: Duration | None = None,
     backoff: Backoff | None = None,
+    baseline: Fallback | None = None,
+    hooks: Hooks | None = None,
 ) -> RetryDecorator:
     """Run the function again when it fails with an error worth another attempt; the arguments are those of `Retry`.
 
@@ -51,10 +60,15 @@ def retry(
     `RetryTimeout` raised from the last error; a sync one is left to end, and its value counts. Times run from the
     start of the first attempt with `give_up_after`, else from its failure.
 
-    Safe to call from any number of threads and tasks: calls share nothing but the policy. A wait of 0 does not
-    yield to other tasks.
+    `baseline` is asked when no rule matches. `hooks` are told of waits and ends, beside those of `set_hooks`; the
+    log `mainspring.retries` gets a line for each (INFO; for waits of degraded policies ERROR), never with arguments
+    or results. With a `breaker` in the policy, a call whose first attempt it refuses raises `CircuitOpen`.
 
-    Raises InvalidPolicy for a policy that cannot mean anything, RetryDefinitionError for generators and the like.
+    Safe to call from any number of threads and tasks: calls share nothing but the policy, and of it only what is
+    meant to be shared, budget and breaker. A wait of 0 does not yield to other tasks.
+
+    Raises InvalidPolicy for a policy that cannot mean anything; RetryDefinitionError for generators and the like,
+    and for a baseline or hooks that are none.
 
     >>> answers = iter([OSError("down"), OSError("still down"), "up"])
     >>> @retry(on=OSError, backoff=lambda index: 0)
@@ -67,15 +81,17 @@ def retry(
     'up'
     """
     chosen = chosen_policy(policy, on, attempts, give_up_after, backoff)
+    check_listeners(baseline, hooks)
 
     def decorate(fn: Callable[P, R], /) -> Callable[P, R]:
-        _refuse(fn)
-        if not _is_async(fn):
-            return _retry_sync(fn, chosen)
+        refuse(fn)
+        terms = Terms(chosen, name_of(fn), baseline, hooks)
+        if not is_async(fn):
+            return _retry_sync(fn, terms)
         from mainspring.retries.awaiting import retry_async  # noqa: PLC0415  # asyncio is slow to load; sync code needs none
 
         coroutine_fn = cast("Callable[P, Coroutine[Any, Any, object]]", fn)
-        return cast("Callable[P, R]", retry_async(coroutine_fn, chosen))
+        return cast("Callable[P, R]", retry_async(coroutine_fn, terms))
 
     return decorate
 
@@ -99,14 +115,29 @@ def chosen_policy(
     return policy
 
 
-def _retry_sync(fn: Callable[P, R], policy: Retry) -> Callable[P, R]:
-    if policy.give_up_after is not None:
+def check_listeners(baseline: object, hooks: object) -> None:
+    """Raise RetryDefinitionError unless these are what they should be, or None."""
+    if hooks is not None:
+        checked_hooks(hooks)
+    if baseline is not None and not callable(getattr(baseline, "advise", None)):
+        raise RetryDefinitionError(f"baseline must be a Baseline, or have an advise() as it has; got {baseline!r}")
+
+
+def name_of(fn: object) -> str:
+    """What logs and hooks call a function: its qualified name, or that of its class."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return getattr(fn, "__qualname__", None) or type(fn).__qualname__
+
+
+def _retry_sync(fn: Callable[P, R], terms: Terms) -> Callable[P, R]:
+    if terms.watched:
 
         @functools.wraps(fn)
-        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-            return _more_attempts(fn, Failures(policy, pace.monotonic()), 0.0, *args, **kwargs)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            return attempts_sync(fn, Failures(terms, pace.monotonic()), 0.0, None, *args, **kwargs)
 
-        return limited
+        return watched
 
     # Nothing but the call itself until something fails: no clock, no object.
     @functools.wraps(fn)
@@ -114,33 +145,56 @@ def _retry_sync(fn: Callable[P, R], policy: Retry) -> Callable[P, R]:
         try:
             return fn(*args, **kwargs)
         except Exception as error:
-            failures = Failures(policy)
+            failures = Failures(terms)
             wait = failures.add(error, pace.monotonic())
             if wait is None:
                 raise
         # Outside of the except: later errors are not "during handling of" the first.
-        return _more_attempts(fn, failures, wait, *args, **kwargs)
+        return attempts_sync(fn, failures, wait, None, *args, **kwargs)
 
     return call
 
 
-def _more_attempts(fn: Callable[P, R], failures: Failures, wait: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
-    while True:
-        if wait > 0:
-            pace.sleep(wait)
-        try:
-            result = fn(*args, **kwargs)
-        except Exception as error:
-            again = failures.add(error, pace.monotonic())
-            if again is None:
-                raise
-            wait = again
-        else:
-            failures.forget()
-            return result
+def attempts_sync(
+    fn: Callable[P, R],
+    failures: Failures,
+    wait: float,
+    sleep: Callable[[float], object] | None,
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """The loop of every sync retry: wait, attempt, and again until it succeeds or `failures` says no more.
+
+    `sleep` is called before each attempt, also to wait for 0 seconds, and may end the loop by raising; None: the
+    thread sleeps.
+    """
+    guarded = failures.terms.guarded
+    try:
+        while True:
+            if sleep is not None:
+                sleep(wait)
+            elif wait > 0:
+                pace.sleep(wait)
+            if guarded:
+                failures.admit(pace.monotonic())
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:
+                again = failures.add(error, pace.monotonic())
+                if again is None:
+                    raise
+                wait = again
+            else:
+                if guarded or failures.heard:
+                    failures.succeeded(pace.monotonic)
+                return result
+    finally:
+        failures.close(pace.monotonic)
 
 
-def _is_async(fn: Callable[..., object]) -> bool:
+def is_async(fn: Callable[..., object]) -> bool:
+    """Whether calling it gives a coroutine."""
     import inspect  # noqa: PLC0415  # slow to load, and most programs have done so by now
 
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(_call_of(fn))
@@ -151,7 +205,7 @@ def _call_of(fn: object) -> object:
     return getattr(type(fn), "__call__", None)  # noqa: B004  # not whether, but what
 
 
-def _refuse(fn: object) -> None:
+def refuse(fn: object) -> None:
     """Raise RetryDefinitionError for what another attempt cannot repeat."""
     if isinstance(fn, staticmethod | classmethod):
         kind = "staticmethod" if isinstance(fn, staticmethod) else "classmethod"

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy
 from mainspring.retries.backoff import LONGEST_WAIT, Backoff, checked_seconds, delay_of
+from mainspring.retries.hints import WaitHint
 from mainspring.retries.rules import On, Rule
 from mainspring.retries.value import Value, check_fields
 
+if TYPE_CHECKING:
+    from mainspring.retries.breaker import Breaker
+    from mainspring.retries.budget import Budget
+
 __all__ = [
     "ATTEMPTS_SPENT",
+    "BUDGET_SPENT",
+    "CIRCUIT_OPEN",
     "NO_RULE",
     "TIME_SPENT",
     "Advice",
@@ -29,10 +36,12 @@ __all__ = [
     "delay_of",
 ]
 
-StopReason = Literal["no rule matches", "attempts spent", "give_up_after reached"]
+StopReason = Literal["no rule matches", "attempts spent", "give_up_after reached", "retry budget spent", "circuit open"]
 NO_RULE: Final = "no rule matches"
 ATTEMPTS_SPENT: Final = "attempts spent"
 TIME_SPENT: Final = "give_up_after reached"
+BUDGET_SPENT: Final = "retry budget spent"
+CIRCUIT_OPEN: Final = "circuit open"
 
 
 # Wait and Stop are named tuples: one is made for every failure, in half the time of a dataclass.
@@ -47,6 +56,10 @@ class Wait(NamedTuple):
     rule_key: str
     counters: Mapping[str, int]
     degraded: bool = False
+
+    def stopped(self, reason: StopReason) -> Stop:
+        """The stop in place of this wait: what a budget or a breaker of the policy makes of it."""
+        return Stop(reason, self.rule_key, self.counters)
 
 
 class Stop(NamedTuple):
@@ -88,6 +101,12 @@ class Retry(Value):
     the policy gives up at once, before the wait. `raise_group=True` makes the drivers raise `RetriesExhausted` with
     every error, in place of the last error itself.
 
+    `wait_hint`: a function from an error to the seconds before the next attempt, or None to leave them to the
+    backoff; it stands in place of the built-in look at `Retry-After` (see `retry_after`). Of a job's child process it
+    sees the error's class, arguments and plain attributes only. `budget` limits the
+    retries of all calls that share it, `breaker` stops attempts while the other side is down: live objects of this
+    process, for the decorator, the block and `background`, not for jobs.
+
     A policy is immutable and may be shared by any number of calls, tasks and threads. Raises InvalidPolicy naming
     the field that cannot mean anything.
 
@@ -96,10 +115,13 @@ class Retry(Value):
     'attempts spent'
     """
 
-    __slots__ = ("give_up_after", "raise_group", "rules")
+    __slots__ = ("breaker", "budget", "give_up_after", "raise_group", "rules", "wait_hint")
     rules: tuple[Rule, ...]
     give_up_after: float | None
     raise_group: bool
+    wait_hint: WaitHint | None
+    budget: Budget | None
+    breaker: Breaker | None
 
     if not TYPE_CHECKING:  # hidden from type checkers, which know the fields by `__init__`
 
@@ -115,17 +137,24 @@ class Retry(Value):
         give_up_after: Duration | None = None,
         backoff: Backoff | None = None,
         raise_group: bool = False,
+        causes: bool = False,
+        wait_hint: WaitHint | None = None,
+        budget: Budget | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         if not rules:
             if on is None:
                 raise InvalidPolicy(
                     "on is missing: say which errors, for example Retry(on=OSError) or Retry(on=TRANSIENT)"
                 )
-            rules = (Rule(on, attempts, backoff),)
-        elif on is not None or attempts != 5 or backoff is not None:
-            raise InvalidPolicy("on, attempts and backoff belong into each Rule when rules are given")
+            rules = (Rule(on, attempts, backoff, causes=causes),)
+        elif on is not None or attempts != 5 or backoff is not None or causes:
+            raise InvalidPolicy("on, attempts, backoff and causes belong into each Rule when rules are given")
         limit = None if give_up_after is None else checked_seconds("give_up_after", give_up_after)
-        self._set(_placed(rules), limit, bool(raise_group))
+        hint = None if wait_hint is None else _checked_hint(wait_hint)
+        _check_live("budget", budget, "called", "spend")
+        _check_live("breaker", breaker, "admit", "succeeded", "failed", "abandoned")
+        self._set(_placed(rules), limit, bool(raise_group), hint, budget, breaker)
 
     def decide(
         self,
@@ -144,25 +173,70 @@ class Retry(Value):
         `wait_hint`: seconds that replace the backoff for this wait (0: at once), as told by the other side.
         `baseline`: asked only when no rule matches. What is no `Exception` (cancellation, exit) is never retried.
         """
-        key, wait, limit, degraded = "", wait_hint, self.give_up_after, False
-        rule = self.rule_for(failure)
+        counted = dict(counters)
+        reason, key, wait, degraded = self.weigh(failure, counted, elapsed, random, wait_hint, baseline)
+        if reason is not None:
+            return Stop(reason, key or None, counted)
+        return Wait(wait, key, counted, degraded)
+
+    def weigh(
+        self,
+        failure: BaseException,
+        counted: dict[str, int],
+        elapsed: float,
+        random: Callable[[], float],
+        wait_hint: float | None,
+        baseline: Fallback | None,
+    ) -> tuple[StopReason | None, str, float, bool]:
+        """`decide` for a loop, which is asked after every failure: counts in `counted` itself, and makes no value.
+
+        Answers why to stop or None, the key ("" when no rule matches), the wait, and whether it is degraded.
+        """
+        limit, degraded = self.give_up_after, False
+        rule: Rule | None
+        first = rule = self.rules[0]
+        # Most policies have one rule for one class: known without the calls that the others take.
+        if not isinstance(first.on, type) or first.causes or not isinstance(failure, first.on):
+            rule = self.rule_for(failure)
         if rule is not None:
             key = rule.key
-        elif baseline is not None and isinstance(failure, Exception) and (advice := baseline.advise(failure)):
+        elif baseline is None or not isinstance(failure, Exception) or not (advice := baseline.advise(failure)):
+            return NO_RULE, "", 0.0, False
+        else:
             rule = advice.policy.rule_for(failure)
-            key = f"{advice.key}:{rule.key}" if rule is not None else ""
-            wait = advice.retry_after if wait_hint is None else wait_hint
+            if rule is None:
+                return NO_RULE, "", 0.0, False
+            key = f"{advice.key}:{rule.key}"
+            wait_hint = advice.retry_after if wait_hint is None else wait_hint
             limit, degraded = _shorter(limit, advice.policy.give_up_after), advice.degraded
-        if rule is None:
-            return Stop(NO_RULE, None, dict(counters))
-        failures = counters.get(key, 0) + 1
-        counted = {**counters, key: failures}
+        failures = counted[key] = counted.get(key, 0) + 1
         if rule.attempts is not None and failures >= rule.attempts:
-            return Stop(ATTEMPTS_SPENT, key, counted)
-        wait = delay_of(rule.backoff, failures - 1, random) if wait is None else min(max(wait, 0.0), LONGEST_WAIT)
+            return ATTEMPTS_SPENT, key, 0.0, degraded
+        if wait_hint is None:
+            wait = delay_of(rule.backoff, failures - 1, random)
+        else:
+            wait = min(max(0.0, wait_hint), LONGEST_WAIT)
         if limit is not None and elapsed + wait >= limit:
-            return Stop(TIME_SPENT, key, counted)
-        return Wait(wait, key, counted, degraded)
+            return TIME_SPENT, key, 0.0, degraded
+        return None, key, wait, degraded
+
+    def describe(self) -> str:
+        """The policy in words: its rules, the waits of each, their sum, and what `give_up_after` makes of it.
+
+        Several lines for people, whose form may change. Draws nothing and waits for nothing; a backoff of your own is
+        called for the first waits. That the waits alone pass `give_up_after` is said, and never refused.
+
+        >>> print(Retry(on=OSError, attempts=9, give_up_after=60).describe())
+        builtins.OSError: 9 attempts
+          waits: 0 to 1, 0 to 2, 0 to 4, 0 to 8, 0 to 16, then 0 to 30 s each (full jitter: anything from 0)
+          together: 121 s at most
+          the waits alone may pass give_up_after=60
+        a wait that an error asks for (Retry-After) takes the place of the backoff
+        gives up 60 s after the first attempt began
+        """
+        from mainspring.retries.describe import described  # noqa: PLC0415  # for people; a call needs it not
+
+        return described(self)
 
     def rule_for(self, failure: BaseException) -> Rule | None:
         """The first rule that matches, or None."""
@@ -171,6 +245,25 @@ class Retry(Value):
                 if rule.matches(failure):
                     return rule
         return None
+
+
+def _checked_hint(wait_hint: WaitHint) -> WaitHint:
+    if not callable(wait_hint):
+        raise InvalidPolicy(f"wait_hint must be a function from an error to seconds or None, not {wait_hint!r}")
+    from inspect import iscoroutinefunction  # noqa: PLC0415  # slow to load; most policies have no hint of their own
+
+    if iscoroutinefunction(wait_hint):
+        raise InvalidPolicy(f"wait_hint {wait_hint!r} is async; it must answer at once")
+    return wait_hint
+
+
+def _check_live(field: str, given: object, *methods: str) -> None:
+    """Raise InvalidPolicy unless it is None, or an object with these methods."""
+    if given is None:
+        return
+    if isinstance(given, type) or not all(callable(getattr(given, name, None)) for name in methods):
+        ours = {"budget": "RetryBudget()", "breaker": "CircuitBreaker()"}[field]
+        raise InvalidPolicy(f"{field} must be an object such as {ours}, with {', '.join(methods)}; not {given!r}")
 
 
 def _placed(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:

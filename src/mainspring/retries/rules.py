@@ -21,7 +21,9 @@ _OUR_PREFIXES = ("rule:", "baseline:")
 class Rule(Value):
     """Errors that are worth another attempt, with their own count and backoff.
 
-    `on` is explicit: a class, a tuple of classes, an `ErrorSet` such as `TRANSIENT`, or a predicate. The rule gives up
+    `on` is explicit: a class, a tuple of classes, an `ErrorSet` such as `TRANSIENT`, or a predicate. With
+    `causes=True` the rule is also for an error that was raised `from` one of these, and for an ExceptionGroup of
+    which every leaf is one: a single permanent error makes the whole group permanent. The rule gives up
     at its `attempts`-th matching failure (default 5; `None` = never). `backoff` is by default
     `jittered(exponential(1, cap=30))`. Failures are counted under `key`: by default the qualified name of the
     class or predicate, the tuple's names joined by `|`, the set's name. A lambda without a key is counted by its
@@ -33,11 +35,12 @@ class Rule(Value):
     'builtins.OSError'
     """
 
-    __slots__ = ("attempts", "backoff", "key", "on")
+    __slots__ = ("attempts", "backoff", "causes", "key", "on")
     on: On
     attempts: int | None
     backoff: Backoff
     key: str
+    causes: bool
 
     if not TYPE_CHECKING:  # hidden from type checkers, which know the fields by `__init__`
 
@@ -46,16 +49,32 @@ class Rule(Value):
             return super().__new__(cls)
 
     def __init__(
-        self, on: On, attempts: int | None = 5, backoff: Backoff | None = None, key: str | None = None
+        self,
+        on: On,
+        attempts: int | None = 5,
+        backoff: Backoff | None = None,
+        key: str | None = None,
+        *,
+        causes: bool = False,
     ) -> None:
         derived = _checked_on(on)
         if backoff is not None and not callable(backoff):
             raise InvalidPolicy(f"backoff must be a function such as constant(2) or exponential(), not {backoff!r}")
         chosen_backoff = DEFAULT_BACKOFF if backoff is None else backoff
-        self._set(on, checked_attempts(attempts), chosen_backoff, derived if key is None else _checked_key(key))
+        chosen_key = derived if key is None else _checked_key(key)
+        self._set(on, checked_attempts(attempts), chosen_backoff, chosen_key, bool(causes))
 
     def matches(self, error: BaseException) -> bool:
         """Whether the rule is for this error."""
+        if not self.causes:
+            return self.matches_itself(error)
+        try:
+            return _matches_within(self, error, {})
+        except RecursionError:  # hundreds of groups in each other: nobody meant that to be retried
+            return False
+
+    def matches_itself(self, error: BaseException) -> bool:
+        """Whether the rule is for this very error, whatever it was raised from."""
         on = self.on
         if isinstance(on, (type, tuple)):  # `type | tuple` is made anew each time
             return isinstance(error, on)
@@ -65,7 +84,23 @@ class Rule(Value):
         """The rule with a key: its own, or that of its place in a policy."""
         if self.key:
             return self
-        return Rule._made(self.on, self.attempts, self.backoff, f"rule:{index}")
+        return Rule._made(self.on, self.attempts, self.backoff, f"rule:{index}", self.causes)
+
+
+def _matches_within(rule: Rule, error: BaseException, known: dict[int, bool]) -> bool:
+    """Whether the rule is for this error, for every leaf of it when it is a group, or for what it was raised from."""
+    place, cause = id(error), error.__cause__
+    found = known.get(place)
+    if found is None:
+        known[place] = False  # a cycle of causes proves nothing
+        found = isinstance(error, Exception) and rule.matches_itself(error)
+        if not found and isinstance(error, BaseExceptionGroup):
+            leaves = cast("BaseExceptionGroup[BaseException]", error).exceptions
+            found = all(_matches_within(rule, leaf, known) for leaf in leaves)
+        if not found and cause is not None:
+            found = _matches_within(rule, cause, known)
+        known[place] = found
+    return found
 
 
 def checked_attempts(attempts: object) -> int | None:

@@ -23,6 +23,7 @@ from mainspring.retries.backoff import (
     linear,
 )
 from mainspring.retries.errorsets import TRANSIENT, ErrorSet, derived_name, qualified_name
+from mainspring.retries.hints import WaitHint
 from mainspring.retries.policy import Retry
 from mainspring.retries.rules import On, Predicate, Rule
 
@@ -37,25 +38,27 @@ _KINDS: Final[dict[str, JitterKind]] = {"full": "full", "proportional": "proport
 def policy_to_data(policy: Retry) -> Data:
     """The policy as dicts, lists, texts, numbers and None: fit for JSON.
 
-    Raises InvalidPolicy for a predicate or backoff that cannot be imported by name (a lambda, a local function):
-    such a policy belongs on the task, not on one job.
+    Raises InvalidPolicy for a predicate, backoff or wait_hint that cannot be imported by name (a lambda, a local
+    function): such a policy belongs on the task, not on one job. And for a policy with a budget or a breaker, which
+    count in one process and cannot be stored.
 
     >>> policy_to_data(Retry(on=OSError, attempts=2, backoff=constant(1)))["rules"]
     [{'key': 'builtins.OSError', 'on': {'errors': ['builtins.OSError']}, 'attempts': 2, 'backoff': {'constant': 1.0}}]
     """
-    return {
-        "rules": [
-            {
-                "key": rule.key,
-                "on": _on_to_data(rule.on),
-                "attempts": rule.attempts,
-                "backoff": _backoff_to_data(rule.backoff),
-            }
-            for rule in policy.rules
-        ],
+    for name, live in (("budget", policy.budget), ("breaker", policy.breaker)):
+        if live is not None:
+            raise InvalidPolicy(
+                f"a policy with a {name} cannot be stored with a job: it counts in one process only. Put @retry with "
+                f"it on a function that the task calls, and give the job a policy without {name}"
+            )
+    data: Data = {
+        "rules": [_rule_to_data(rule) for rule in policy.rules],
         "give_up_after": policy.give_up_after,
         "raise_group": policy.raise_group,
     }
+    if policy.wait_hint is not None:
+        data["wait_hint"] = _importable(policy.wait_hint, "wait_hint")
+    return data
 
 
 def policy_from_data(data: Mapping[str, object]) -> Retry:
@@ -70,15 +73,30 @@ def policy_from_data(data: Mapping[str, object]) -> Retry:
     try:
         rules = [_rule_from_data(rule) for rule in cast("list[Data]", data["rules"])]
         limit = cast("float | None", data["give_up_after"])
-        return Retry(*rules, give_up_after=limit, raise_group=bool(data["raise_group"]))
+        hint = data.get("wait_hint")
+        wait_hint = None if hint is None else cast("WaitHint", _imported(cast("str", hint)))
+        return Retry(*rules, give_up_after=limit, raise_group=bool(data["raise_group"]), wait_hint=wait_hint)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidPolicy(f"this is no stored policy ({type(error).__name__}: {error}): {data!r}") from error
+
+
+def _rule_to_data(rule: Rule) -> Data:
+    data: Data = {
+        "key": rule.key,
+        "on": _on_to_data(rule.on),
+        "attempts": rule.attempts,
+        "backoff": _backoff_to_data(rule.backoff),
+    }
+    if rule.causes:  # absent in most, and in what older versions stored
+        data["causes"] = True
+    return data
 
 
 def _rule_from_data(data: Data) -> Rule:
     on = _on_from_data(cast("Data", data["on"]))
     backoff = _backoff_from_data(cast("Data", data["backoff"]))
-    return Rule(on, cast("int | None", data["attempts"]), backoff, cast("str", data["key"]))
+    attempts, key = cast("int | None", data["attempts"]), cast("str", data["key"])
+    return Rule(on, attempts, backoff, key, causes=bool(data.get("causes", False)))
 
 
 # --- what a rule is for -------------------------------------------------------------------------------

@@ -205,11 +205,14 @@ def test_CAN_002_cancellation_during_an_attempt_is_never_retried(limit: float | 
 
 @pytest.mark.parametrize("limit", [None, 60])
 @pytest.mark.parametrize("failures", [0, 1])
-def test_CAN_001_an_error_in_place_of_the_cancellation_does_not_hide_it(limit: float | None, failures: int) -> None:
+@pytest.mark.parametrize("wait", [0, 1])
+def test_CAN_001_an_error_in_place_of_the_cancellation_does_not_hide_it(
+    limit: float | None, failures: int, wait: float
+) -> None:
     """CAN-003."""
     calls = 0
 
-    @retry(on=OSError, backoff=constant(1), give_up_after=limit)
+    @retry(on=OSError, backoff=constant(wait), give_up_after=limit)
     async def fetch() -> None:
         nonlocal calls
         calls += 1
@@ -243,6 +246,66 @@ def test_CAN_008_a_task_cancelled_before_it_starts_runs_nothing() -> None:
 
     assert run_virtual(main())
     assert calls == 0
+
+
+def test_CAN_008_a_cancellation_that_is_due_ends_the_call_at_its_first_await() -> None:
+    """A task that asked for its own cancellation is cancelled where it next waits, and nothing is retried."""
+    calls: list[str] = []
+
+    @retry(on=lambda error: True, backoff=constant(1))
+    async def fetch() -> None:
+        calls.append("begun")
+        await asyncio.sleep(0)
+        calls.append("went on")
+
+    async def main() -> bool:
+        async def start() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await fetch()
+
+        task = asyncio.create_task(start())
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert run_virtual(main())
+    assert calls == ["begun"]
+
+
+@pytest.mark.parametrize("limit", [None, 60])
+def test_CAN_003_a_cancellation_between_two_attempts_ends_the_wait(limit: float | None) -> None:
+    calls = 0
+
+    @retry(on=OSError, backoff=constant(1), give_up_after=limit)
+    async def fetch() -> None:
+        nonlocal calls
+        calls += 1
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()  # as a signal handler might, while the attempt is on its way out
+        raise OSError
+
+    async def main() -> tuple[bool, float]:
+        task = asyncio.create_task(fetch())
+        await asyncio.wait([task])
+        return task.cancelled(), asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == (True, 0.0)
+    assert calls == 1
+
+
+def test_nested_retries_in_one_task() -> None:
+    """The inner one gives up twice; each leaves its note, and the limit of the outer one cuts through both."""
+    inner = retry(on=OSError, attempts=2, backoff=constant(1))(failing(*[OSError("x")] * 9, took=1))
+    error, took = timed(retry(on=OSError, attempts=2, backoff=constant(10))(inner))
+    assert isinstance(error, OSError)
+    assert took == 16.0
+    assert error.__notes__ == ["gave up after 2 attempts in 2.0 s", "gave up after 2 attempts in 13.0 s"]
+    endless = retry(on=OSError, attempts=None, backoff=constant(1))(failing(*[OSError("x")] * 999, took=1))
+    error, took = timed(retry(on=OSError, give_up_after=60)(endless))
+    assert isinstance(error, RetryTimeout)
+    assert took == 60.0
 
 
 @pytest.mark.parametrize("limit", [None, 86_400])

@@ -6,8 +6,20 @@ import urllib.error
 
 import pytest
 
-from mainspring.errors import AttemptTimeout
-from mainspring.retries import SERVICE, TRANSPORT, Baseline, Classification, Retry, Rule, Stop, Wait, constant
+from mainspring.errors import AttemptTimeout, InvalidPolicy
+from mainspring.retries import (
+    SERVICE,
+    TRANSPORT,
+    Baseline,
+    CircuitBreaker,
+    Classification,
+    Retry,
+    RetryBudget,
+    Rule,
+    Stop,
+    Wait,
+    constant,
+)
 from mainspring.retries.classify import classify_transport
 from mainspring.retries.policy import ATTEMPTS_SPENT, NO_RULE, TIME_SPENT
 
@@ -143,3 +155,18 @@ def test_the_shorter_limit_counts() -> None:
 def test_cancellation_is_not_classified() -> None:
     baseline = Baseline(unknown=Retry(on=Exception), classifier=lambda e: Classification(SERVICE))
     assert decide(asyncio.CancelledError(), baseline) == Stop(NO_RULE, None, {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (Retry(on=OSError, budget=RetryBudget()), "budget"),
+        (Retry(on=OSError, breaker=CircuitBreaker()), "breaker"),
+        (Retry(on=OSError, wait_hint=lambda error: 1.0), "wait_hint"),
+    ],
+)
+def test_parts_that_would_never_be_asked_are_refused(policy: Retry, name: str) -> None:
+    with pytest.raises(InvalidPolicy, match=f"for 'service' has a {name}, which would never be asked"):
+        Baseline({SERVICE: policy})
+    with pytest.raises(InvalidPolicy, match=f"for 'unknown' has a {name}, which would never be asked"):
+        Baseline(unknown=policy)

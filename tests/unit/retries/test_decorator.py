@@ -318,6 +318,43 @@ def test_a_frozen_error_is_noted_too(paced: Paced) -> None:
     assert len(attempts_of(caught.value)) == 2
 
 
+class Slotted(Exception):
+    __slots__ = ("code",)
+
+
+class Annotated(Exception):
+    """One that keeps something else where notes belong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.__dict__["__notes__"] = "mine"
+
+
+class Guarded(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(name)
+
+
+@pytest.mark.parametrize("kind", [Slotted, Annotated, Guarded])
+def test_errors_of_any_make_are_noted(paced: Paced, kind: type[Exception]) -> None:
+    first, last = kind(), kind()
+    with pytest.raises(kind) as caught:
+        retry(on=kind, attempts=2, backoff=constant(1))(failing(first, last))()
+    assert caught.value is last
+    assert last.__notes__ == ["gave up after 2 attempts in 1.0 s"]
+    assert attempts_of(last) == (FailedAttempt(1, first, 0.0, 1.0), FailedAttempt(2, last, 1.0, None))
+
+
+def test_a_predicate_that_fails_is_not_hidden(paced: Paced) -> None:
+    def broken(error: BaseException) -> bool:
+        raise ZeroDivisionError
+
+    error = OSError()
+    with pytest.raises(ZeroDivisionError) as caught:
+        retry(on=broken)(failing(error))()
+    assert caught.value.__context__ is error
+
+
 def test_an_error_that_was_given_up_on_can_be_pickled(paced: Paced) -> None:
     """Even when an earlier one cannot."""
 

@@ -4,14 +4,30 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
+from math import inf, nan
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.errors import InvalidPolicy
-from mainspring.retries import TRANSIENT, Backoff, ErrorSet, Retry, Rule, Stop, Wait, constant, exponential, linear
-from mainspring.retries.policy import ATTEMPTS_SPENT, NO_RULE, TIME_SPENT
+from mainspring.retries import (
+    TRANSIENT,
+    Backoff,
+    CircuitBreaker,
+    ErrorSet,
+    Retry,
+    RetryBudget,
+    Rule,
+    Stop,
+    Wait,
+    constant,
+    exponential,
+    jittered,
+    linear,
+)
+from mainspring.retries.backoff import LONGEST_WAIT
+from mainspring.retries.policy import ATTEMPTS_SPENT, BUDGET_SPENT, CIRCUIT_OPEN, NO_RULE, TIME_SPENT
 
 
 def half() -> float:
@@ -47,7 +63,7 @@ def run(policy: Retry, failures: list[Exception], elapsed: float = 0.0) -> list[
     ("make", "says"),
     [
         (lambda: Retry(on=OSError, attempt=5), "Retry has no field 'attempt'; did you mean 'attempts'?"),  # type: ignore[call-arg]  # refused at run time, too
-        (lambda: Retry(on=OSError, x=5), "there are: on, attempts, give_up_after, backoff, raise_group"),  # type: ignore[call-arg]  # as above
+        (lambda: Retry(on=OSError, x=5), "there are: on, attempts, give_up_after, backoff, raise_group, causes"),  # type: ignore[call-arg]  # as above
         (lambda: Rule(OSError, backof=None), "Rule has no field 'backof'; did you mean 'backoff'?"),  # type: ignore[call-arg]  # as above
     ],
 )
@@ -78,6 +94,12 @@ def test_attempts_that_mean_nothing_are_refused(attempts: int) -> None:
         (lambda: Retry(on=OSError, give_up_after=True), "give_up_after"),
         (lambda: Retry(on=OSError, give_up_after=float("inf")), "give_up_after"),
         (lambda: Retry(on=OSError, backoff=3), "backoff"),  # type: ignore[arg-type]  # refused at run time, too
+        (lambda: Retry(Rule(OSError), causes=True), "causes belong into each Rule"),
+        (lambda: Retry(on=OSError, wait_hint=3), "wait_hint must be a function"),  # type: ignore[arg-type]  # as above
+        (lambda: Retry(on=OSError, budget=0.1), "budget must be an object such as RetryBudget"),  # type: ignore[arg-type]  # as above
+        (lambda: Retry(on=OSError, budget=RetryBudget), "budget must be an object"),  # type: ignore[arg-type]  # as above
+        (lambda: Retry(on=OSError, budget=CircuitBreaker()), "with called, spend"),  # type: ignore[arg-type]  # as above
+        (lambda: Retry(on=OSError, breaker=RetryBudget()), "such as CircuitBreaker"),  # type: ignore[arg-type]  # as above
         (lambda: Retry(Rule(OSError), Rule(OSError, 2)), "same key 'builtins.OSError'"),
         (lambda: Retry(Rule(OSError, key="a"), Rule(KeyError, key="a")), "same key 'a'"),
         (lambda: Rule(OSError, key=""), "key"),
@@ -102,6 +124,23 @@ def test_an_async_predicate_is_refused() -> None:
 
     with pytest.raises(InvalidPolicy, match="async"):
         Rule(later)  # type: ignore[arg-type]  # its coroutine would be true
+
+
+def test_an_async_wait_hint_is_refused() -> None:
+    async def later(error: BaseException) -> float | None:
+        return 3.0
+
+    with pytest.raises(InvalidPolicy, match=r"wait_hint .* is async"):
+        Retry(on=OSError, wait_hint=later)  # type: ignore[arg-type]  # its coroutine is no number
+
+
+def test_RET_001_what_a_policy_is_by_default() -> None:
+    """Five attempts; 1, 2, 4, … up to 30 s with full jitter; no limit of time, and nothing that is not asked for."""
+    policy = Retry(on=OSError)
+    (rule,) = policy.rules
+    assert (rule.attempts, rule.causes, rule.backoff) == (5, False, jittered(exponential(1, cap=30, factor=2), "full"))
+    assert (policy.give_up_after, policy.raise_group) == (None, False)
+    assert (policy.wait_hint, policy.budget, policy.breaker) == (None, None, None)
 
 
 def test_waits_that_pass_the_limit_are_not_refused() -> None:
@@ -237,7 +276,9 @@ def test_give_up_after_stops_before_the_wait(elapsed: float, retried: bool) -> N
     assert not isinstance(decision, Stop) or decision.reason == TIME_SPENT
 
 
-@pytest.mark.parametrize(("hint", "wait"), [(None, 8.0), (0.0, 0.0), (3, 3.0), (-1.0, 0.0), (60.0, 60.0)])
+@pytest.mark.parametrize(
+    ("hint", "wait"), [(None, 8.0), (0.0, 0.0), (3, 3.0), (-1.0, 0.0), (60.0, 60.0), (nan, 0.0), (inf, LONGEST_WAIT)]
+)
 def test_a_wait_hint_replaces_the_backoff(hint: float | None, wait: float) -> None:
     decision = Retry(on=OSError, backoff=constant(8)).decide(OSError(), {}, 0.0, random=half, wait_hint=hint)
     assert isinstance(decision, Wait)
@@ -249,12 +290,24 @@ def test_a_wait_hint_may_pass_the_limit() -> None:
     assert isinstance(policy.decide(OSError(), {}, 0.0, random=half, wait_hint=31), Stop)
 
 
+def test_budget_and_breaker_turn_a_wait_into_a_stop() -> None:
+    """`decide` asks neither: it is pure. A driver does, and says so in the same words."""
+    wait = Retry(on=OSError, backoff=constant(1)).decide(OSError(), {}, 0.0, random=half)
+    assert isinstance(wait, Wait)
+    for reason in (BUDGET_SPENT, CIRCUIT_OPEN):
+        stop = wait.stopped(reason)
+        assert stop == Stop(reason, "builtins.OSError", {"builtins.OSError": 1})
+        assert stop.gave_up
+
+
 errors = st.sampled_from([OSError(), ConnectionError(), KeyError("k"), ValueError("v"), TimeoutError(), EOFError()])
 backoffs: st.SearchStrategy[Backoff | None] = st.sampled_from(
     [None, constant(0), constant(2), linear(1), exponential()]
 )
 attempts = st.none() | st.integers(1, 5)
-rules = st.builds(Rule, st.sampled_from([OSError, ConnectionError, KeyError, TRANSIENT, is_busy]), attempts, backoffs)
+matchers = st.sampled_from([OSError, ConnectionError, KeyError, TRANSIENT, is_busy])
+rules = st.builds(Rule, matchers, attempts, backoffs, causes=st.booleans())
+hints = st.none() | st.floats(-1, 50) | st.just(nan)
 policies = st.builds(
     lambda rules, limit: Retry(*rules, give_up_after=limit),
     st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: rule.key),
@@ -262,16 +315,18 @@ policies = st.builds(
 )
 
 
-@given(policies, st.lists(errors, max_size=15), st.floats(0, 1, exclude_max=True))
-def test_a_policy_is_kept_over_any_failures(policy: Retry, failures: list[Exception], draw: float) -> None:
+@given(policies, st.lists(st.tuples(errors, hints), max_size=15), st.floats(0, 1, exclude_max=True))
+def test_a_policy_is_kept_over_any_failures(
+    policy: Retry, failures: list[tuple[Exception, float | None]], draw: float
+) -> None:
     """What it promises: no rule over its attempts, no attempt at or after the limit, a count for each failure."""
     counters: dict[str, int] = {}
     elapsed = 0.0
-    for number, failure in enumerate(failures, 1):
+    for number, (failure, hint) in enumerate(failures, 1):
         before = dict(counters)
-        decision = policy.decide(failure, counters, elapsed, random=lambda: draw)
+        decision = policy.decide(failure, counters, elapsed, random=lambda: draw, wait_hint=hint)
         assert counters == before  # what was given is not changed
-        assert decision == policy.decide(failure, counters, elapsed, random=lambda: draw)
+        assert decision == policy.decide(failure, counters, elapsed, random=lambda: draw, wait_hint=hint)
         rule = next((rule for rule in policy.rules if rule.matches(failure)), None)
         counters = dict(decision.counters)
         if rule is None:
@@ -283,7 +338,8 @@ def test_a_policy_is_kept_over_any_failures(policy: Retry, failures: list[Except
         assert (isinstance(decision, Stop) and decision.reason == ATTEMPTS_SPENT) == spent
         if isinstance(decision, Stop):
             return
-        assert decision.seconds >= 0
+        assert 0 <= decision.seconds <= LONGEST_WAIT
+        assert hint is None or decision.seconds == (hint if hint > 0 else 0.0)
         elapsed += decision.seconds
         assert policy.give_up_after is None or elapsed < policy.give_up_after
 

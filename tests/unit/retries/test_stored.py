@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.errors import InvalidPolicy
-from mainspring.retries import TRANSIENT, Backoff, ErrorSet, Retry, Rule, constant, exponential, jittered, linear
+from mainspring.retries import (
+    TRANSIENT,
+    Backoff,
+    CircuitBreaker,
+    ErrorSet,
+    Retry,
+    RetryBudget,
+    Rule,
+    constant,
+    exponential,
+    jittered,
+    linear,
+    retry_after,
+)
 from mainspring.retries.stored import policy_from_data, policy_to_data
 
 ERRORS = [
@@ -19,6 +32,7 @@ ERRORS = [
     TimeoutError(),
     EOFError(),
     ExceptionGroup("g", [OSError()]),
+    ExceptionGroup("g", [ConnectionError(), ExceptionGroup("h", [OSError()])]),
 ]
 PREDICATE, BACKOFF = "math:isinf", "math:sqrt"
 
@@ -50,14 +64,14 @@ error_sets = st.recursive(
     max_leaves=4,
 )
 matchers = st.one_of(classes, st.lists(classes, min_size=1, max_size=3).map(tuple), error_sets, st.just(callable))
-rules = st.builds(
-    Rule, matchers, st.none() | st.integers(1, 5), backoffs, st.none() | st.text(min_size=1).map("k".__add__)
-)
+keys = st.none() | st.text(min_size=1).map("k".__add__)
+rules = st.builds(Rule, matchers, st.none() | st.integers(1, 5), backoffs, keys, causes=st.booleans())
 policies = st.builds(
-    lambda rules, limit, group: Retry(*rules, give_up_after=limit, raise_group=group),
+    lambda rules, limit, group, hint: Retry(*rules, give_up_after=limit, raise_group=group, wait_hint=hint),
     st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: rule.key),
     st.none() | waits,
     st.booleans(),
+    st.none() | st.just(retry_after),
 )
 
 
@@ -66,6 +80,8 @@ def test_the_stored_policy_decides_the_same(policy: Retry, failures: list[Except
     data = policy_to_data(policy)
     again = policy_from_data(json.loads(json.dumps(data)))
     assert (again.give_up_after, again.raise_group) == (policy.give_up_after, policy.raise_group)
+    assert again.wait_hint is policy.wait_hint
+    assert [rule.causes for rule in again.rules] == [rule.causes for rule in policy.rules]
     assert policy_to_data(again) == data
     counters: dict[str, int] = {}
     elapsed = 0.0
@@ -105,6 +121,7 @@ local.__module__ = "__main__"
         lambda: Retry(on=OSError, backoff=lambda index: 1.0),
         lambda: Retry(on="x".__eq__),
         lambda: Retry(on=OSError, backoff=jittered(lambda index: 1.0)),
+        lambda: Retry(on=OSError, wait_hint=lambda error: 1.0),
     ],
 )
 def test_what_has_no_name_cannot_be_stored(make: Callable[[], Retry]) -> None:
@@ -122,6 +139,23 @@ def test_a_name_that_leads_elsewhere_cannot_be_stored() -> None:
     impostor.__qualname__ = "gone"
     with pytest.raises(InvalidPolicy, match="cannot be imported by name"):
         policy_to_data(Retry(on=impostor))
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [(Retry(on=OSError, budget=RetryBudget()), "budget"), (Retry(on=OSError, breaker=CircuitBreaker()), "breaker")],
+)
+def test_what_counts_in_one_process_cannot_be_stored(policy: Retry, name: str) -> None:
+    with pytest.raises(InvalidPolicy, match=f"a {name} cannot be stored .* Put @retry .* without {name}"):
+        policy_to_data(policy)
+
+
+def test_data_of_an_older_version_has_no_causes_and_no_hint() -> None:
+    data = policy_to_data(Retry(on=OSError))
+    assert "wait_hint" not in data
+    assert "causes" not in json.dumps(data)
+    again = policy_from_data(data)
+    assert (again.wait_hint, again.rules[0].causes) == (None, False)
 
 
 def stored(**changes: object) -> dict[str, object]:
@@ -142,6 +176,8 @@ def stored(**changes: object) -> dict[str, object]:
             "no stored backoff",
         ),
         (stored(backoff={"function": "gone.away:f"}), "cannot be imported here"),
+        ({**stored(), "wait_hint": "gone.away:f"}, "cannot be imported here"),
+        ({**stored(), "wait_hint": 3}, "no stored policy"),
         (stored(on={"predicate": "math:gone"}), "cannot be imported here"),
         (stored(on={"predicate": "math:pi"}), "is now 3.14"),
         (stored(on={"set": "NEWER"}), "no set of errors named 'NEWER'"),
