@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from msgspec.structs import replace as replace_struct
 
@@ -28,8 +28,10 @@ from mainspring.errors import InvalidOption, TaskDefinitionError, TaskNotFound
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
 from mainspring.model.flow import Flow
+from mainspring.retries.attempt_store import AttemptStore
 from mainspring.retries.policy import Retry
 from mainspring.service import Service
+from mainspring.service.service import Hook, Logger, Work
 from mainspring.store.base import Store
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-ServiceFunction = TypeVar("ServiceFunction", bound=Callable[[], Any])
+ServiceFunction = TypeVar("ServiceFunction", bound=Work)
 
 
 class App(Definitions):
@@ -105,8 +107,18 @@ class App(Definitions):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         delay: Duration = 0.0,
+        stop: Hook | None = None,
+        on_shutdown: Hook | None = None,
+        logger: Logger | None = None,
+        attempts: AttemptStore | None = None,
     ) -> Callable[[ServiceFunction], ServiceFunction]:
-        """Run an async function beside every worker of this app, one per process; see `Service` for the options.
+        """Run a function beside every worker of this app, one per process; see `Service` for the options.
+
+        It starts after the worker and ends before it. `name`: default the module and name of the function. A sync
+        function runs in a thread of its own, and may take the event that asks it to return. A service that fails for
+        good stops the worker, which hands its jobs back, and its error comes out of `app.running`. What must run once
+        in the whole fleet, however many workers there are, is no service but a job. Raises InvalidOption as `Service`
+        does, and for a name that is taken.
 
         @app.service(every=30)
         async def refresh_rates() -> None: ...
@@ -116,7 +128,19 @@ class App(Definitions):
             called = name or f"{fn.__module__}.{fn.__qualname__}"
             if any(each.name == called for each in self._services):
                 raise InvalidOption(f"there is a service {called!r} already; give one of them another name=")
-            self._services.append(Service(called, fn, every=every, retry=retry, timeout=timeout, delay=delay))
+            service = Service(
+                called,
+                fn,
+                every=every,
+                retry=retry,
+                timeout=timeout,
+                delay=delay,
+                stop=stop,
+                on_shutdown=on_shutdown,
+                logger=logger,
+                attempts=attempts,
+            )
+            self._services.append(service)
             return fn
 
         return decorate

@@ -14,7 +14,7 @@ from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.worker import Worker
 from mainspring.model.record import NewJob
-from mainspring.service import Service, Supervisor
+from mainspring.service import Health, Service, Supervisor
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
 """Makes what a worker process shares among its jobs."""
@@ -52,14 +52,14 @@ async def working(
             processes=processes,
         )
         async with worker:
-            local = Local(worker, connection.clock or SystemClock())
+            clock = connection.clock or SystemClock()
+            supervisor = Supervisor(grace=settings.grace, clock=clock)
+            for service in services:
+                supervisor.add(service)
+            local = Local(worker, clock, supervisor)
             opened.workers.append(local)
             try:
-                async with AsyncExitStack() as up:
-                    if services:
-                        supervisor = await up.enter_async_context(Supervisor())
-                        for service in services:
-                            supervisor.add(service)
+                async with supervisor:
                     yield worker
             finally:
                 opened.workers.remove(local)
@@ -68,9 +68,10 @@ async def working(
 class Local:
     """The worker of this process, told at once of what this process does."""
 
-    def __init__(self, worker: Worker, clock: Clock) -> None:
+    def __init__(self, worker: Worker, clock: Clock, services: Supervisor) -> None:
         self._worker = worker
         self._clock = clock
+        self._services = services
 
     def added(self, new: NewJob) -> None:
         """A job was added: it need not be looked for."""
@@ -86,6 +87,10 @@ class Local:
     def paused(self) -> frozenset[str]:
         """The queues of which it has heard that they are paused."""
         return self._worker.paused
+
+    def health(self) -> tuple[Health, ...]:
+        """How the app's services in this process are doing."""
+        return self._services.health()
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         """The end of these jobs was asked for: it need not wait for a beat."""

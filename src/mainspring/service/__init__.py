@@ -5,6 +5,6 @@ from __future__ import annotations
 from mainspring.service.health import Health, State
 from mainspring.service.restarts import Restarts
 from mainspring.service.service import Service
-from mainspring.service.supervisor import Supervisor
+from mainspring.service.supervisor import OnFailure, Supervisor
 
-__all__ = ["Health", "Restarts", "Service", "State", "Supervisor"]
+__all__ = ["Health", "OnFailure", "Restarts", "Service", "State", "Supervisor"]

@@ -5,86 +5,66 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
-from collections.abc import Callable, Mapping
 from typing import Final
 
 from mainspring.clock import Clock, seconds
 from mainspring.errors import AttemptTimeout
-from mainspring.retries.policy import Fallback, Retry, Stop
+from mainspring.retries.policy import Fallback
+from mainspring.service.counts import Counts
 from mainspring.service.health import Health, State
-from mainspring.service.restarts import FailureRate, Restarts
-from mainspring.service.service import Service
+from mainspring.service.restarts import Restarts
+from mainspring.service.service import Logger, Service
 
 log = logging.getLogger("mainspring.service")
 
-
-def no_error(_error: BaseException) -> bool:
-    """The predicate of the policy that retries nothing."""
-    return False
-
-
-NO_RETRY: Final = Retry(on=no_error)
-
-
-class Budget:
-    """What a service has used up of its policy. Counts last until the next `succeeded`."""
-
-    def __init__(self, policy: Retry | None, baseline: Fallback | None, restarts: Restarts) -> None:
-        self._policy = policy or NO_RETRY
-        self._baseline = baseline
-        self._restarts = restarts
-        self._counters: Mapping[str, int] = {}
-        self._began: float | None = None
-        self._rate = FailureRate()
-        self.degraded = False
-
-    @property
-    def counters(self) -> Mapping[str, int]:
-        """Failures per rule key since the last success."""
-        return self._counters
-
-    def run_begins(self, at: float) -> None:
-        """A run begins, at a monotonic time; the first one since the counts began starts `give_up_after`."""
-        if self._began is None:
-            self._began = at
-
-    def failed(self, error: Exception, at: float, *, draw: Callable[[], float] = random.random) -> float | None:
-        """How long to wait before the next run, in seconds; None when the error is permanent."""
-        elapsed = 0.0 if self._began is None else at - self._began
-        decision = self._policy.decide(error, self._counters, elapsed, random=draw, baseline=self._baseline)
-        self._counters = decision.counters
-        if isinstance(decision, Stop):
-            if decision.gave_up:
-                runs = sum(decision.counters.values())
-                error.add_note(f"the service gave up after {runs} failed run(s) in {elapsed:.3g} s: {decision.reason}")
-            return None
-        self._rate = self._rate.failed(at, self._restarts)
-        self.degraded = decision.degraded
-        return max(decision.seconds, self._restarts.least_wait(self._rate))
-
-    def succeeded(self) -> None:
-        """Begin the counts anew. The failure rate goes on: it decays by itself."""
-        self._counters = {}
-        self._began = None
+OVERDUE_AFTER: Final = 1.0
+"""Seconds after its timeout at which a thread that goes on is logged."""
 
 
 class Life:
-    """One service on its way from its first run to its end."""
+    """One service on its way from its first run to its end.
 
-    def __init__(self, service: Service, clock: Clock, restarts: Restarts, baseline: Fallback | None = None) -> None:
+    `before` is an earlier life of the same service whose thread may still be left: it is waited for.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        clock: Clock,
+        restarts: Restarts,
+        baseline: Fallback | None = None,
+        before: Life | None = None,
+    ) -> None:
         self.service = service
         self.health = Health(service.name, since=clock.now())
+        self.log: Logger = service.logger or log
+        self.nested = service.nested
         self._clock = clock
-        self._budget = Budget(service.retry, baseline, restarts)
+        self._counts = Counts(service, baseline, restarts)
+        self._thread = service.thread()
+        self._before = before
+        self._limit: asyncio.Timeout | None = None
         self._told_to_stop = asyncio.Event()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a thread, its own or an earlier one, has not returned, which may outlast the life."""
+        return self._in_thread or (self._before is not None and self._before.goes_on)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a run goes on in its thread after its timeout."""
+        return self._in_thread and self._limit is not None and self._limit.expired()
 
     async def run(self) -> None:
         """Run until the service has ended. Raises its permanent error, or CancelledError when it was cancelled."""
         try:
             await self._keep_up()
         except asyncio.CancelledError:
-            self._enter("cancelled")
+            if self._thread is not None:
+                self._thread.when_over(lambda: self._enter("cancelled"))  # now, unless it was left behind
+            else:
+                self._enter("cancelled")
             raise
         except BaseException as error:  # SystemExit too: the health says what happened, then it goes on
             self.health = self.health.erred(error)
@@ -93,48 +73,64 @@ class Life:
         self._enter("ended")
 
     def finish_soon(self) -> None:
-        """Begin no further run; a wait (delay, tick, backoff) ends at once."""
+        """Begin no further run; a wait (delay, tick, backoff) ends at once, a thread is asked to return."""
         self._told_to_stop.set()
+        if self._thread is not None:
+            self._thread.ask()
+
+    def leave_behind(self) -> bool:
+        """Wait no longer for the thread, if it is one; whether the life ends by that."""
+        if self._thread is None:
+            return False
+        self._thread.leave_behind()
+        return True
+
+    async def over(self) -> None:
+        """Return when no thread of it is left."""
+        if self._before is not None:
+            await self._before.over()
+        if self._thread is not None:
+            await self._thread.over()
 
     async def _keep_up(self) -> None:
         loop = asyncio.get_running_loop()
         every = None if self.service.every is None else seconds(self.service.every)
+        if self._before is not None:
+            await self._before.over()
+            self._before = None
         delay = seconds(self.service.delay)
         if delay and await self._pause(delay):
+            return
+        await self._counts.load()
+        if self._told_to_stop.is_set():
             return
         origin, ticks = loop.time(), 0
         while True:
             self._enter("up")
-            self._budget.run_begins(loop.time())
+            self._counts.run_begins(loop.time())
             try:
                 await self._run_once()
             except Exception as error:
                 self.health = self.health.erred(error)
-                wait = self._budget.failed(error, loop.time())
+                wait = await self._counts.failed(error, loop.time())
                 if wait is None:
                     raise
                 if await self._back_off(error, wait):
                     return
                 origin, ticks = loop.time(), 0
                 continue
+            await self._counts.succeeded()
             if every is None:
                 return
-            self._budget.succeeded()
             ticks = next_tick(ticks, loop.time() - origin, every)
             if await self._pause(origin + ticks * every - loop.time()):
                 return
 
     async def _run_once(self) -> None:
-        limit = asyncio.timeout(self._timeout)
+        limit = self._limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
-                await self.service.run()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise AttemptTimeout(
-                f"service {self.service.name!r} ran longer than its timeout of {self._timeout:g} s"
-            ) from error
+                await self._work()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -142,6 +138,40 @@ class Life:
             raise RuntimeError(
                 f"service {self.service.name!r} raised CancelledError, but nobody had cancelled it"
             ) from error
+        except Exception as error:
+            # What a thread raises after its time is over says how it ended, not why.
+            if limit.expired() and (self._thread is not None or isinstance(error, TimeoutError)):
+                raise self._too_long() from error
+            raise
+
+    async def _work(self) -> None:
+        if self._thread is None:
+            await self.service.run()
+            return
+        late: asyncio.TimerHandle | None = None
+        if self._timeout is not None:
+            late = asyncio.get_running_loop().call_later(self._timeout + OVERDUE_AFTER, self._tell_overdue)
+        try:
+            await self._thread.run()
+        finally:
+            if late is not None:
+                late.cancel()
+
+    def _tell_overdue(self) -> None:
+        if not self._in_thread:
+            return  # what it returned is awaited still
+        self.health = self.health.erred(self._too_long())
+        self.log.warning(
+            "service %r is overdue: its timeout has passed, and its thread goes on; it runs again when that has returned",
+            self.service.name,
+        )
+
+    def _too_long(self) -> AttemptTimeout:
+        return AttemptTimeout(f"service {self.service.name!r} ran longer than its timeout of {self._timeout:g} s")
+
+    @property
+    def _in_thread(self) -> bool:
+        return self._thread is not None and self._thread.goes_on
 
     @property
     def _timeout(self) -> float | None:
@@ -150,8 +180,8 @@ class Life:
     async def _back_off(self, error: Exception, wait: float) -> bool:
         if self._told_to_stop.is_set():
             return True
-        level = logging.ERROR if self._budget.degraded else logging.WARNING
-        log.log(level, "service %r failed and runs again in %.3g s: %r", self.service.name, wait, error)
+        level = logging.ERROR if self._counts.degraded else logging.WARNING
+        self.log.log(level, "service %r failed and runs again in %.3g s: %r", self.service.name, wait, error)
         self._enter("waiting")
         stopping = await self._pause(wait)
         if not stopping:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mainspring.service.running import Life
 from mainspring.service.service import Hook
-
-log = logging.getLogger("mainspring.service")
 
 UNWIND: Final = 5.0
 """Seconds that a cancelled service has at least to clean up, even when `grace` is over."""
@@ -32,6 +29,16 @@ class Entry:
     def name(self) -> str:
         """The service's name."""
         return self.life.service.name
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and has left no thread behind."""
+        return self.task.done() and not self.life.goes_on
+
+    @property
+    def unwinding(self) -> float:
+        """Seconds that it has to clean up when its grace is over."""
+        return UNWIND + (0.0 if self.life.nested is None else self.life.nested.unwinding)
 
 
 class Grace:
@@ -57,7 +64,7 @@ class Grace:
 async def stop_services(entries: Iterable[Entry], grace: Grace) -> list[str]:
     """Stop them one after the other in this order; when the grace is over, all that are left at once.
 
-    Returns the names of those that still run.
+    Returns the names of those that still run. Threads among them are left behind.
     """
     order = list(entries)
     for entry in order:
@@ -70,12 +77,16 @@ async def stop_services(entries: Iterable[Entry], grace: Grace) -> list[str]:
     late = [entry for entry in order if not entry.task.done()]
     for entry in late:
         _cancel(entry)
+        if entry.life.nested is not None:
+            entry.life.nested.hurry()
     if late:
-        await asyncio.wait([entry.task for entry in late], timeout=UNWIND)
-    overdue = [entry.name for entry in late if not entry.task.done()]
-    for name in overdue:
-        log.error("service %r was cancelled and has not stopped in time; it is left behind", name)
-    return overdue
+        await asyncio.wait([entry.task for entry in late], timeout=max(entry.unwinding for entry in late))
+    overdue = [entry for entry in late if not entry.task.done()]
+    for entry in overdue:
+        entry.life.log.error("service %r was cancelled and has not stopped in time; it is left behind", entry.name)
+    if ending := [entry.task for entry in overdue if entry.life.leave_behind()]:
+        await asyncio.wait(ending)
+    return [entry.name for entry in overdue]
 
 
 async def shut_down(entries: Sequence[Entry], grace: float) -> None:
@@ -90,7 +101,11 @@ async def shut_down(entries: Sequence[Entry], grace: float) -> None:
                 async with asyncio.timeout_at(end):
                     await hook()
             except Exception:
-                log.exception("the shutdown hook of service %r failed; the next one runs", entry.name)
+                entry.life.log.exception("the shutdown hook of service %r failed; the next one runs", entry.name)
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                entry.life.log.exception("the shutdown hook of service %r was cancelled; the next one runs", entry.name)
 
 
 async def _ask(entry: Entry, grace: Grace) -> None:
@@ -102,18 +117,20 @@ async def _ask(entry: Entry, grace: Grace) -> None:
         return
     entry.asked = True
     entry.life.finish_soon()
-    asking = asyncio.create_task(_call(stop, entry.name), name=f"stop:{entry.name}")
+    asking = asyncio.create_task(_call(stop, entry), name=f"stop:{entry.name}")
     try:
         await grace.wait(entry.task)
     finally:
         asking.cancel()
 
 
-async def _call(stop: Hook, name: str) -> None:
+async def _call(stop: Hook, entry: Entry) -> None:
     try:
         await stop()
     except Exception:
-        log.exception("the stop hook of service %r failed; the service is cancelled when its grace is over", name)
+        entry.life.log.exception(
+            "the stop hook of service %r failed; the service is cancelled when its grace is over", entry.name
+        )
 
 
 def _cancel(entry: Entry) -> None:

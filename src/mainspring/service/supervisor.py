@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from dataclasses import replace
 from types import TracebackType
 from typing import Literal, Self
 
 from mainspring.clock import Clock, Duration, SystemClock, seconds
 from mainspring.errors import InvalidOption, SupervisorError
+from mainspring.retries.attempt_store import policies_of
 from mainspring.retries.policy import Fallback
+from mainspring.service.counts import note_once
 from mainspring.service.health import Health
+from mainspring.service.nested import Nested
 from mainspring.service.restarts import Restarts
 from mainspring.service.running import Life
 from mainspring.service.service import Service
@@ -23,10 +27,10 @@ log = logging.getLogger("mainspring.service")
 OnFailure = Literal["stop_all", "isolate"]
 
 
-class Supervisor:
+class Supervisor(Nested):
     """Keeps services up while its `async with` block lasts, and stops them all when it is left.
 
-    A service starts when it is added. An error is retried by the service's own policy, then by `baseline`; one
+    A service starts when it is added; those that were added before the block start at each entry. An error is retried by the service's own policy, then by `baseline`; one
     that is not retried is permanent. With `on_failure="stop_all"` (the default) it stops all services, interrupts
     the block, and is raised from it; with `"isolate"` it ends its own service only and is logged. Failures in
     quick succession are slowed down by `restarts`.
@@ -39,6 +43,9 @@ class Supervisor:
     A cancelled block raises CancelledError, unless a service failed too: then the failure is raised. When the
     block itself raised, that error stays and the failure is noted on it. A supervisor handles no signals by
     itself; see `run_until_signal`. It may be entered again after it was left.
+
+    A supervisor may be the `fn` of a service of another one: it then runs what was added to it before, is restarted
+    as a whole by the policy of that service, and has ended when all its services have.
 
     >>> async def main() -> tuple[Health, ...]:
     ...     async def hello() -> None:
@@ -70,30 +77,37 @@ class Supervisor:
         self._restarts = restarts or Restarts()
         self._baseline = baseline
         self._clock = clock or SystemClock()
+        self._declared: dict[str, Service] = {}
+        self._entered = False
         self._entries: dict[str, Entry] = {}
+        self._before: dict[str, Life] = {}
         self._overdue: list[str] = []
         self._failures: list[tuple[str, BaseException]] = []
         self._parent: asyncio.Task[object] | None = None
         self._parent_cancels = 0
         self._interrupted = False
+        self._torn_down = False
         self._closing: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
 
     def add(self, service: Service) -> None:
-        """Start a service now. Raises InvalidOption when one of that name is there, SupervisorError when closed.
+        """Start a service now; before the block was entered, at each entry.
 
-        A name is free again after `stop(name)`.
+        Raises InvalidOption when one of that name is there, or when it keeps its attempts and the baseline has rules
+        without a stable key; SupervisorError when the block was left. A name is free again after `stop(name)`, when
+        the service has ended.
         """
-        if self._parent is None or self._closing is not None:
+        if self._closing is not None or (self._entered and self._parent is None):
             raise SupervisorError(f"service {service.name!r} cannot be added: the supervisor is not running")
         known = self._entries.get(service.name)
-        if known is not None and not (known.released and known.task.done()):
+        if service.name in self._declared if known is None else not (known.released and known.over):
             raise InvalidOption(f"a service named {service.name!r} was added already; names are unique")
-        life = Life(service, self._clock, self._restarts, self._baseline)
-        task = asyncio.create_task(life.run(), name=f"service:{service.name}")
-        self._entries.pop(service.name, None)  # so that it becomes the last one added
-        self._entries[service.name] = Entry(life, task)
-        task.add_done_callback(lambda task: self._ended(service.name, task))
+        for policy in policies_of(self._baseline):
+            service.check_policy(policy)
+        if self._entered:
+            self._start(service)
+        else:
+            self._declared[service.name] = service
 
     async def stop(self, name: str) -> None:
         """Stop one service, within `grace`, and call its shutdown hook; its name is then free.
@@ -111,21 +125,36 @@ class Supervisor:
 
     async def wait(self) -> None:
         """Wait until every service has ended; at once when there is none. Raises the error that stopped them."""
+        self._check_entered()
         await self._all_ended()
         if self._failures:
             raise self._failures[0][1]
+
+    async def run(self) -> None:
+        """Run what was added before until every service has ended; for a program of services alone, and for nesting.
+
+        >>> async def hello() -> None:
+        ...     print("hello")
+        >>> sup = Supervisor()
+        >>> sup.add(Service("greeter", hello))
+        >>> asyncio.run(sup.run())
+        hello
+        """
+        async with self:
+            await self.wait()
 
     async def run_until_signal(self) -> signal.Signals | None:
         """Wait for SIGINT or SIGTERM, or until every service has ended; then stop all and return the signal.
 
         A second signal means: stop now, the grace is over. Works in the main thread only (SupervisorError).
         """
+        self._check_entered()
         first: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
 
         def told(each: signal.Signals) -> None:
             if first.done():
                 log.warning("%s again: stopping now", each.name)
-                self._end_grace()
+                self.hurry()
             else:
                 log.info("%s: stopping", each.name)
                 first.set_result(each)
@@ -140,23 +169,55 @@ class Supervisor:
                 await self._close_and_wait()
         return first.result() if first.done() else None
 
+    def hurry(self) -> None:
+        """End the grace now: services that have not stopped by themselves are cancelled, as by a second signal."""
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+
     def health(self) -> tuple[Health, ...]:
-        """How every service is doing, sorted by name; also after the block was left."""
-        return tuple(self._entries[name].life.health for name in sorted(self._entries))
+        """How every service is doing, sorted by name; also after the block was left.
+
+        Those of a supervisor below are there as `outer/inner`.
+        """
+        found: list[Health] = []
+        for name in sorted(self._entries):
+            life = self._entries[name].life
+            found.append(life.health)
+            if life.nested is not None:
+                found += [replace(each, name=f"{name}/{each.name}") for each in life.nested.health()]
+        return tuple(found)
 
     @property
     def overdue(self) -> tuple[str, ...]:
-        """The services that were cancelled and had not stopped in time, in the order they were stopped."""
-        return tuple(self._overdue)
+        """The services that had to end and did not: cancelled, in the order they were stopped, or after a timeout.
+
+        A thread that goes on after the timeout of its run is one while it does. Those of a supervisor below are
+        there as `outer/inner`.
+        """
+        found = list(self._overdue)
+        for name, entry in self._entries.items():
+            found += [name] if entry.life.overdue else []
+            found += [f"{name}/{each}" for each in entry.life.nested.overdue] if entry.life.nested else []
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def unwinding(self) -> float:
+        """Seconds that it may need after `hurry`, for a supervisor above it."""
+        entries = self._entries.values()
+        hooks = any(entry.life.service.on_shutdown is not None for entry in entries)
+        return max((entry.unwinding for entry in entries), default=0.0) + (self._grace if hooks else 0.0)
 
     async def __aenter__(self) -> Self:
         if self._parent is not None:
             raise SupervisorError("this supervisor is running already")
         self._parent = asyncio.current_task()
         self._parent_cancels = self._parent.cancelling() if self._parent else 0
+        self._before |= {name: entry.life for name, entry in self._entries.items() if entry.life.goes_on}
         self._entries, self._overdue, self._failures = {}, [], []
-        self._interrupted, self._closing = False, None
+        self._interrupted, self._torn_down, self._closing, self._entered = False, False, None, True
         self._hurry = asyncio.get_running_loop().create_future()
+        for service in self._declared.values():
+            self._start(service)
         return self
 
     async def __aexit__(
@@ -169,7 +230,8 @@ class Supervisor:
             await self._close_and_wait()
         except asyncio.CancelledError as again:
             cancelled = cancelled or again
-        self._parent = None
+        finally:
+            self._parent = None
         if self._failures:
             self._raise_failure(error, cancelled)
         elif cancelled is not None and cancelled is not error:
@@ -181,52 +243,71 @@ class Supervisor:
             return  # raised in the block by wait(), and on its way
         told = [f"service {other!r} failed as well: {what!r}" for other, what in others]
         if error is not None and not isinstance(error, asyncio.CancelledError):
-            error.add_note("\n".join([f"service {name!r} failed: {failure!r}", *told]))
+            note_once(error, f"service {name!r} failed: ", "\n".join([repr(failure), *told]))
             return
         if cancelled is not None:
             told.append("the supervisor was cancelled, too")
-        failure.add_note("\n".join([f"raised by service {name!r}", *told]))
+        note_once(failure, f"raised by service {name!r}", "\n".join(["", *told]))
         context = failure.__context__
         try:
             raise failure
         finally:
             failure.__context__ = context  # not the interruption of the block, which came after it
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
+    def _start(self, service: Service) -> None:
+        life = Life(service, self._clock, self._restarts, self._baseline, self._before.pop(service.name, None))
+        task = asyncio.create_task(life.run(), name=f"service:{service.name}")
+        self._entries.pop(service.name, None)  # so that it becomes the last one added
+        self._entries[service.name] = entry = Entry(life, task)
+        task.add_done_callback(lambda _: self._ended(entry))
+
+    def _ended(self, entry: Entry) -> None:
+        error = None if entry.task.cancelled() else entry.task.exception()
         if error is None:
             return
         if self._isolate:
-            log.error("service %r has failed for good; the others go on", name, exc_info=error)
+            entry.life.log.error("service %r has failed for good; the others go on", entry.name, exc_info=error)
             return
-        self._failures.append((name, error))
+        self._failures.append((entry.name, error))
         if self._closing is None and self._parent is not None:
-            log.error("service %r has failed for good; all services stop: %r", name, error)
+            entry.life.log.error("service %r has failed for good; all services stop: %r", entry.name, error)
             self._close()
             self._interrupted = True
             self._parent.cancel()
 
     async def _all_ended(self) -> None:
         while running := [entry.task for entry in self._entries.values() if not entry.task.done()]:
-            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running)  # others may be added meanwhile
 
     async def _close_and_wait(self) -> None:
         """Stop everything, whatever cancels the caller; a CancelledError that came meanwhile is raised at the end."""
         self._close()
-        closing, caller = self._closing, asyncio.current_task()
-        assert closing is not None
+        caller = asyncio.current_task()
         cancels = caller.cancelling() if caller else 0
         cancelled: asyncio.CancelledError | None = None
-        while not closing.done():
+        while not self._closed():
+            assert self._closing is not None
             try:
-                await asyncio.wait({closing})
+                await asyncio.wait({self._closing})
             except asyncio.CancelledError as error:
                 if caller is not None and caller.cancelling() > cancels:
                     cancelled = error
-                    self._end_grace()
-        closing.result()
+                    self.hurry()
         if cancelled is not None:
             raise cancelled
+
+    def _closed(self) -> bool:
+        """Whether the stop is done. The end of the loop (asyncio.run) cancels it like all tasks: it begins anew, once."""
+        closing = self._closing
+        if closing is None or not closing.done():
+            return False
+        if closing.cancelled() and not self._torn_down:
+            self._torn_down, self._closing = True, None
+            self.hurry()
+            self._close()
+            return False
+        closing.result()
+        return True
 
     def _close(self) -> None:
         if self._closing is None:
@@ -238,11 +319,10 @@ class Supervisor:
         await shut_down(entries, self._grace)
 
     def _hurry_up(self) -> asyncio.Future[None]:
-        if self._hurry is None:
-            raise SupervisorError("the supervisor was never entered; use `async with`")
+        self._check_entered()
+        assert self._hurry is not None
         return self._hurry
 
-    def _end_grace(self) -> None:
-        hurry = self._hurry_up()
-        if not hurry.done():
-            hurry.set_result(None)
+    def _check_entered(self) -> None:
+        if not self._entered:
+            raise SupervisorError("the supervisor was never entered; use `async with`, or run()")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import dataclasses
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.errors import InvalidOption
+from mainspring.retries.attempt_store import MemoryAttempts
+from mainspring.retries.backoff import constant
+from mainspring.retries.breaker import CircuitBreaker
+from mainspring.retries.budget import RetryBudget
 from mainspring.retries.policy import Retry, Rule
 from mainspring.service import Health, Restarts, Service
+from mainspring.service.counts import Counts
 from mainspring.service.restarts import FailureRate
-from mainspring.service.running import Budget, next_tick
+from mainspring.service.running import next_tick
 
 
 async def work() -> None: ...
@@ -34,7 +40,7 @@ def test_interval_must_be_above_zero(every: float) -> None:
 @pytest.mark.parametrize("missing", [None, 3, "work"])
 def test_work_must_be_given(missing: Any) -> None:
     """RUN-014."""
-    with pytest.raises(InvalidOption, match="needs an async function"):
+    with pytest.raises(InvalidOption, match="needs a function or an object with run"):
         Service("poll", missing)
 
 
@@ -77,12 +83,59 @@ def test_function_or_object_with_run() -> None:
     assert asyncio.run(once()) == "polled"
 
 
-def test_a_function_that_is_not_async_is_refused_when_it_runs() -> None:
-    def blocking() -> Awaitable[object]:
-        return 3  # type: ignore[return-value]  # what a plain function would do
+class Poll:
+    async def run(self) -> None: ...
 
-    with pytest.raises(TypeError, match="make it `async def`"):
-        _ = Service("a", blocking).run()
+    async def __call__(self, stop: threading.Event) -> None: ...
+
+
+async def wants_more(stop: threading.Event) -> None: ...
+
+
+def wants_two(stop: threading.Event, more: int) -> None: ...
+
+
+def wants_a_name(*, stop: threading.Event) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "says"),
+    [
+        (Poll, "object with run"),  # the class in place of an object: it would be made, and nothing run
+        (wants_more, "told to stop by CancelledError"),
+        (Poll(), "told to stop by CancelledError"),
+        (wants_two, "needs stop, more"),
+        (wants_a_name, "by position"),
+    ],
+)
+def test_a_function_that_cannot_be_called_is_refused_at_once(fn: Any, says: str) -> None:
+    """S1-43."""
+    with pytest.raises(InvalidOption, match=says):
+        Service("poll", fn)
+
+
+@pytest.mark.parametrize("options", [{"stop": 3}, {"on_shutdown": "x"}, {"logger": "mine"}])
+def test_hooks_and_loggers_are_looked_at(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption, match=f"{next(iter(options))} of service 'poll'"):
+        Service("poll", work, **options)
+
+
+def test_a_policy_for_calls_is_refused() -> None:
+    """A budget is a share of calls, a breaker is for what several callers share: a service is one caller."""
+    with pytest.raises(InvalidOption, match="@retry"):
+        Service("poll", work, retry=Retry(on=OSError, budget=RetryBudget()))
+    with pytest.raises(InvalidOption, match="@retry"):
+        Service("poll", work, retry=Retry(on=OSError, breaker=CircuitBreaker()))
+
+
+def test_a_rule_without_a_stable_key_is_refused_when_its_counts_are_kept() -> None:
+    """S1-19, CLS-005."""
+    nameless = Retry(Rule(OSError), Rule(lambda error: True))
+    assert Service("poll", work, retry=nameless).retry is nameless
+    with pytest.raises(InvalidOption, match=r"give the rule for .*lambda.* a key="):
+        Service("poll", work, retry=nameless, attempts=MemoryAttempts())
+    named = Retry(Rule(OSError), Rule(lambda error: True, key="anything"))
+    assert Service("poll", work, retry=named, attempts=MemoryAttempts()).attempts is not None
 
 
 # --- ticks -------------------------------------------------------------------------------------------
@@ -145,56 +198,96 @@ def test_restarts_refuses_zero() -> None:
         Restarts(half_life=0)
 
 
-# --- Budget ------------------------------------------------------------------------------------------
+# --- Counts ------------------------------------------------------------------------------------------
 
 
-def budget(policy: Retry) -> Budget:
-    return Budget(policy, None, Restarts())
+def counts(policy: Retry | None) -> Counts:
+    return Counts(Service("a", work, retry=policy), None, Restarts())
 
 
-def test_ATT_009_counters_are_cleared_at_the_success() -> None:
+async def test_ATT_009_counters_are_cleared_at_the_success() -> None:
     """Not when the next failure is looked at, as in the seed."""
-    counts = budget(Retry(on=OSError, attempts=3))
-    counts.run_begins(0.0)
-    assert counts.failed(OSError(), 0.0) is not None
-    assert counts.counters
-    counts.succeeded()
-    assert counts.counters == {}
+    counted = counts(Retry(on=OSError, attempts=3))
+    counted.run_begins(0.0)
+    assert await counted.failed(OSError(), 0.0) is not None
+    assert counted.counters
+    await counted.succeeded()
+    assert counted.counters == {}
 
 
-def test_ATT_002_after_a_reset_the_whole_budget_is_there() -> None:
-    counts = budget(Retry(on=OSError, attempts=2, backoff=lambda index: float(index)))
-    assert counts.failed(OSError(), 0.0) == 0.0
-    assert counts.failed(OSError(), 0.0) is None
-    counts.succeeded()
-    assert counts.failed(OSError(), 0.0) == 0.0
+async def test_ATT_002_after_a_reset_the_whole_budget_is_there() -> None:
+    counted = counts(Retry(on=OSError, attempts=2, backoff=lambda index: float(index)))
+    assert await counted.failed(OSError(), 0.0) == 0.0
+    assert await counted.failed(OSError(), 0.0) is None
+    await counted.succeeded()
+    assert await counted.failed(OSError(), 0.0) == 0.0
 
 
-def test_each_rule_has_its_own_count() -> None:
+async def test_each_rule_has_its_own_count() -> None:
     """S1-12."""
-    counts = budget(Retry(Rule(OSError, attempts=2), Rule(ValueError, attempts=2)))
-    assert counts.failed(OSError(), 0.0) is not None
-    assert counts.failed(ValueError(), 0.0) is not None
-    assert counts.failed(ValueError(), 0.0) is None
+    counted = counts(Retry(Rule(OSError, attempts=2), Rule(ValueError, attempts=2)))
+    assert await counted.failed(OSError(), 0.0) is not None
+    assert await counted.failed(ValueError(), 0.0) is not None
+    assert await counted.failed(ValueError(), 0.0) is None
 
 
-def test_give_up_after_counts_from_the_first_run_and_starts_anew_after_a_success() -> None:
-    counts = budget(Retry(on=OSError, attempts=None, backoff=lambda _: 1.0, give_up_after=60))
-    counts.run_begins(1000.0)
-    assert counts.failed(OSError(), 1010.0) == 1.0
-    counts.succeeded()
-    counts.run_begins(1100.0)
-    assert counts.failed(OSError(), 1110.0) == 1.0
-    counts.run_begins(1111.0)
+async def test_give_up_after_counts_from_the_first_run_and_starts_anew_after_a_success() -> None:
+    counted = counts(Retry(on=OSError, attempts=None, backoff=lambda _: 1.0, give_up_after=60))
+    counted.run_begins(1000.0)
+    assert await counted.failed(OSError(), 1010.0) == 1.0
+    await counted.succeeded()
+    counted.run_begins(1100.0)
+    assert await counted.failed(OSError(), 1110.0) == 1.0
+    counted.run_begins(1111.0)
     last = OSError()
-    assert counts.failed(last, 1159.5) is None
+    assert await counted.failed(last, 1159.5) is None
     assert "2 failed run(s)" in last.__notes__[0]
 
 
-def test_an_error_that_no_rule_matches_is_permanent() -> None:
+async def test_an_error_that_no_rule_matches_is_permanent() -> None:
     """S1-14."""
-    assert budget(Retry(on=OSError)).failed(ValueError(), 0.0) is None
-    assert Budget(None, None, Restarts()).failed(OSError(), 0.0) is None
+    assert await counts(Retry(on=OSError)).failed(ValueError(), 0.0) is None
+    assert await counts(None).failed(OSError(), 0.0) is None
+
+
+async def test_an_error_object_that_is_given_up_on_again_and_again_does_not_collect_notes() -> None:
+    error = OSError("one and the same")
+    for _ in range(3):
+        assert await counts(Retry(on=OSError, attempts=1)).failed(error, 0.0) is None
+    assert error.__notes__ == ["the service gave up after 1 failed run(s) in 0 s: attempts spent"]
+
+
+async def test_a_frozen_error_takes_the_note() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Frozen(Exception):
+        text: str
+
+    error = Frozen("no attributes, please")
+    assert await counts(Retry(on=Frozen, attempts=1)).failed(error, 0.0) is None
+    assert "gave up after 1 failed run(s)" in error.__notes__[0]
+
+
+async def test_S1_39_what_the_other_side_asks_for_replaces_the_backoff() -> None:
+    """CLS-024: without it the backoff is used."""
+
+    class Busy(Exception):
+        retry_after: float | None = None
+
+    told, silent = Busy(), Busy()
+    told.retry_after = 7.0
+    counted = counts(Retry(on=Busy, attempts=None, backoff=constant(2)))
+    assert await counted.failed(told, 0.0) == 7.0
+    assert await counted.failed(silent, 0.0) == 2.0
+
+
+async def test_a_wait_hint_of_the_users_own_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def hint(error: BaseException) -> float | None:
+        return 3.0 if error.args else 1 / 0
+
+    counted = counts(Retry(on=OSError, attempts=None, backoff=constant(2), wait_hint=hint))
+    assert await counted.failed(OSError("x"), 0.0) == 3.0
+    assert await counted.failed(OSError(), 0.0) == 2.0
+    assert "its wait_hint failed" in caplog.text
 
 
 # --- Health ------------------------------------------------------------------------------------------

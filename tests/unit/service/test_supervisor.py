@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
+from typing import Any
 
 import pytest
 
 from mainspring.errors import InvalidOption, SupervisorError
+from mainspring.retries.backoff import constant
+from mainspring.retries.policy import Retry
 from mainspring.service import Service, Supervisor
 from mainspring.testing.virtual import run_virtual
 from tests.unit.service.doubles import Log, forever, now, states
@@ -63,14 +67,65 @@ def test_S1_30_the_same_name_twice_is_an_error() -> None:
 def test_RUN_020_adding_to_a_closed_supervisor_is_an_error() -> None:
     async def main() -> None:
         sup = Supervisor()
-        with pytest.raises(SupervisorError):
-            sup.add(Service("early", forever))
         async with sup:
             pass
         with pytest.raises(SupervisorError, match="'late'"):
             sup.add(Service("late", forever))
 
     run_virtual(main())
+
+
+def test_RUN_020_adding_while_it_stops_is_an_error() -> None:
+    told: list[str] = []
+
+    async def main() -> None:
+        async def adds() -> None:
+            try:
+                await forever()
+            finally:
+                with pytest.raises(SupervisorError, match="'late'"):
+                    sup.add(Service("late", forever))
+                told.append("refused")
+
+        async with Supervisor() as sup:
+            sup.add(Service("a", adds))
+            await asyncio.sleep(1)
+        assert states(sup) == {"a": "cancelled"}
+
+    run_virtual(main())
+    assert told == ["refused"]
+
+
+def test_what_was_added_before_starts_at_each_entry() -> None:
+    begun: list[str] = []
+
+    def counted(name: str) -> Service:
+        async def work() -> None:
+            begun.append(f"{name} at {now():g}")
+
+        return Service(name, work)
+
+    async def main() -> None:
+        sup = Supervisor()
+        sup.add(counted("a"))
+        sup.add(counted("b"))
+        with pytest.raises(InvalidOption, match="'a' was added already"):
+            sup.add(counted("a"))
+        assert sup.health() == ()
+        with pytest.raises(SupervisorError, match="never entered"):
+            await sup.wait()
+        await sup.run()
+        await asyncio.sleep(5)
+        async with sup:
+            sup.add(counted("c"))
+            with pytest.raises(InvalidOption, match="'b' was added already"):
+                sup.add(counted("b"))
+            await sup.wait()
+        await asyncio.sleep(5)
+        await sup.run()  # c belonged to that block
+
+    run_virtual(main())
+    assert begun == ["a at 0", "b at 0", "a at 5", "b at 5", "c at 5", "a at 10", "b at 10"]
 
 
 def test_RUN_021_it_can_be_entered_again_but_not_twice_at_once() -> None:
@@ -137,6 +192,39 @@ def test_a_hook_that_fails_is_logged_and_the_next_one_runs(caplog: pytest.LogCap
     run_virtual(main())
     assert log == ["b hook", "a hook"]
     assert "shutdown hook of service 'b' failed" in caplog.text
+
+
+def test_a_hook_that_hangs_takes_the_grace_and_no_more() -> None:
+    """What comes after it gets as far as it can without waiting."""
+    log = Log()
+
+    async def main() -> None:
+        async with Supervisor(grace=7) as sup:
+            sup.add(Service("a", forever, on_shutdown=log.hook("a")))
+            sup.add(Service("b", forever, on_shutdown=forever))
+        assert now() == 7
+
+    run_virtual(main())
+    assert log == ["a hook"]
+
+
+def test_a_hook_that_raises_a_cancellation_of_its_own_does_not_end_the_stop(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log()
+
+    async def stray() -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        sup = Supervisor()
+        async with sup:
+            sup.add(Service("a", forever, on_shutdown=log.hook("a")))
+            sup.add(Service("b", forever, on_shutdown=stray))
+        async with sup:
+            pass
+
+    run_virtual(main())
+    assert log == ["a hook"]
+    assert "shutdown hook of service 'b' was cancelled" in caplog.text
 
 
 def test_RUN_007_hooks_share_one_grace_and_are_detached_from_cancellation() -> None:
@@ -305,3 +393,57 @@ def test_a_service_cannot_stop_itself() -> None:
 
     with pytest.raises(InvalidOption, match="ends by returning"):
         run_virtual(main())
+
+
+def test_a_thousand_services() -> None:
+    """Started, ticking, stopped in order; half of them fail now and then."""
+    runs = 0
+    stopped: list[int] = []
+
+    def numbered(number: int) -> Service:
+        async def work() -> None:
+            nonlocal runs
+            runs += 1
+            if number % 2 and runs % 3 == 0:
+                raise OSError(number)
+
+        async def shut_down() -> None:
+            stopped.append(number)
+
+        retry = Retry(on=OSError, attempts=None, backoff=constant(0.5))
+        return Service(f"s{number:03}", work, every=1, retry=retry, on_shutdown=shut_down)
+
+    async def main() -> None:
+        sup = Supervisor()
+        for number in range(1000):
+            sup.add(numbered(number))
+        async with sup:
+            await asyncio.sleep(9.9)
+            assert {each.state for each in sup.health()} <= {"up", "waiting"}
+        assert len(sup.health()) == 1000
+        assert sup.overdue == ()
+
+    run_virtual(main())
+    assert runs >= 10_000
+    assert stopped == list(reversed(range(1000)))
+
+
+def test_a_thousand_one_shots_are_waited_for_without_looking_at_all_of_them_each_time() -> None:
+    async def main() -> None:
+        sup = Supervisor()
+        for number in range(1000):
+            sup.add(Service(str(number), partial(asyncio.sleep, number / 1000)))
+        waits = 0
+        real = asyncio.wait
+
+        async def counted(*given: Any, **options: Any) -> Any:
+            nonlocal waits
+            waits += 1
+            return await real(*given, **options)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(asyncio, "wait", counted)
+            await sup.run()
+        assert waits < 10
+
+    run_virtual(main())
