@@ -87,7 +87,14 @@ class JobsFace:
         return await (await self._store()).attempts(job_id)
 
     async def cancel(self, job_id: str, *, reason: str = "cancelled by request") -> CancelAnswer:
-        """End a job that does not run; ask the worker of one that does. See `Job.cancel`. Raises JobNotFound."""
+        """End a job that does not run; ask the worker of one that does. See `Job.cancel`. Raises JobNotFound.
+
+        To cancel by tag, task or queue, cancel what `find` finds, until a page is empty:
+
+            while found := (await app.jobs.find(tags=["order:7"], states=["scheduled", "waiting", "ready"])).jobs:
+                for job in found:
+                    await job.cancel("the order is gone")
+        """
         return known(await (await self._connection.opened()).cancel(job_id, reason), job_id)
 
     async def replay(self, job_id: str, *, force: bool = False, fresh: bool = False) -> ReplayAnswer:

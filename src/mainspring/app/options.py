@@ -12,7 +12,7 @@ from msgspec import Struct
 from mainspring.clock import Duration, seconds, timestamp
 from mainspring.codec import check_key, encode
 from mainspring.engine.options import Input, pack
-from mainspring.errors import EncodingError, InvalidOption
+from mainspring.errors import EncodingError, InvalidOption, InvalidPolicy
 from mainspring.model.record import FOREVER
 from mainspring.retries.policy import Retry
 
@@ -124,9 +124,15 @@ def duration(name: str, value: object, *, above_zero: bool = False) -> float:
 
 
 def checked_retry(value: object) -> Retry:
-    """A policy. Raises InvalidOption for anything else."""
+    """A policy. Raises InvalidOption for anything else, and InvalidPolicy for one with parts that no job can have."""
     if not isinstance(value, Retry):
         raise InvalidOption(f"retry takes a policy such as Retry(on=OSError, attempts=5), not {value!r}")
+    for name, live in (("budget", value.budget), ("breaker", value.breaker)):
+        if live is not None:
+            raise InvalidPolicy(
+                f"retry: a job cannot have a {name}, which counts in one process only. Put @retry with it on a function "
+                f"that the task calls, and give the task a policy without {name}"
+            )
     return value
 
 

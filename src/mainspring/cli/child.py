@@ -28,9 +28,11 @@ from mainspring.cli.started import Started
 from mainspring.cli.words import TICK, Left, Longest, NotUp, Ready, Refused, Stop, Word, line, tick_every, word_of
 from mainspring.engine.drained import Stopped
 from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStopped
+from mainspring.engine.patient import LOOP_RETRY
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.worker import Worker
 from mainspring.errors import InvalidOption, MainspringError, StoreUnavailable
+from mainspring.service import Service, Supervisor
 from mainspring.service.signals import caught
 
 log = logging.getLogger("mainspring.run")
@@ -84,31 +86,33 @@ class WorkerChild:
         self._hurry = asyncio.Event()
         self._worker: Worker | None = None
         self._announced = False
+        self._told = 0.0
         self._report = Stopped()
 
     async def run(self) -> Stopped:
         """Work until told to stop, or until nothing is due with `drain`."""
         with caught(self._signalled), self._listening():
-            ticking = asyncio.create_task(self._tick())
-            hearing = asyncio.create_task(self._hear())
-            try:
-                await self._check_store()
-                async with self._app.working(self._worker_settings()) as worker:
-                    self._worker = worker
-                    await self._announce(worker)
-                    await self._until_stopped()
-                    await self._stop_worker(worker)
-            except Exception as error:
-                if not self._announced:
-                    self._tell_of_start(error)
-                raise
-            finally:
-                ticking.cancel()
-                hearing.cancel()
-                await asyncio.gather(ticking, hearing, return_exceptions=True)
+            async with Supervisor(grace=0) as supervisor:
+                ticks = tick_every(self._settings.lease_time)
+                supervisor.add(Service("tick", self._tick, every=ticks, retry=LOOP_RETRY))
+                supervisor.add(Service("hear", self._hear, retry=LOOP_RETRY))
+                try:
+                    await self._work()
+                except Exception as error:
+                    if not self._announced:
+                        self._tell_of_start(error)
+                    raise
         report = self._report
         self._say(Left(report.finished, report.handed_back, report.lost, report.left_behind))
         return report
+
+    async def _work(self) -> None:
+        await self._check_store()
+        async with self._app.working(self._worker_settings()) as worker:
+            self._worker = worker
+            await self._announce(worker)
+            await self._until_stopped()
+            await self._stop_worker(worker)
 
     def _worker_settings(self) -> WorkerSettings:
         given = self._settings
@@ -190,15 +194,11 @@ class WorkerChild:
         self._report = event.report
 
     async def _tick(self) -> None:
-        every = tick_every(self._settings.lease_time)
-        told = 0.0
-        while True:
-            longest = 0.0 if self._worker is None else self._worker.longest_timeout
-            if longest != told:
-                self._say(Longest(longest))
-                told = longest
-            self._send(TICK)
-            await asyncio.sleep(every)
+        longest = 0.0 if self._worker is None else self._worker.longest_timeout
+        if longest != self._told:
+            self._say(Longest(longest))
+            self._told = longest
+        self._send(TICK)
 
     def _say(self, word: Word) -> None:
         self._send(line(word))

@@ -20,6 +20,8 @@ from mainspring.cli.settings import Exit, RunSettings
 from mainspring.cli.witness import Witness
 from mainspring.cli.words import Ready
 from mainspring.cli.workers import End, WorkerProcess
+from mainspring.engine.patient import LOOP_RETRY
+from mainspring.service import Service, Supervisor
 from mainspring.service.signals import caught
 
 log = logging.getLogger("mainspring.run")
@@ -54,6 +56,9 @@ class Parent:
         self._signals = 0
         self._failed_starts = 0
         self._kill_at: float | None = None
+        stall_limit = math.inf if settings.stall_limit is None else settings.stall_limit
+        self._look_every = min(LOOK_EVERY, settings.lease_time / 20, stall_limit / 4)
+        self._looked = asyncio.get_running_loop().time()
         self._outdated: set[WorkerProcess] = set()
         self._fresh = asyncio.Event()
         self._exit = Exit.CLEAN
@@ -62,12 +67,11 @@ class Parent:
     async def run(self) -> int:
         """Keep the workers up. Raises nothing that a user could do something about: the log has said it."""
         with caught(self._signalled):
-            looking = asyncio.create_task(self._look_after())
             try:
-                await self._keep_all()
+                async with Supervisor(grace=0) as supervisor:
+                    supervisor.add(Service("look", self._look, every=self._look_every, retry=LOOP_RETRY))
+                    await self._keep_all()
             finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
                 await self._witness.close()
         return int(self._exit)
 
@@ -210,30 +214,23 @@ class Parent:
 
     # --- looking after
 
-    async def _look_after(self) -> None:
-        loop = asyncio.get_running_loop()
-        limit = self._settings.stall_limit
-        every = min(LOOK_EVERY, self._settings.lease_time / 20, math.inf if limit is None else limit / 4)
-        last = loop.time()
-        while True:
-            await asyncio.sleep(every)
-            # No more than this process was awake for: after a stop of its own, the ticks wait to be read.
-            passed, last = min(loop.time() - last, 2 * every), loop.time()
-            for worker in list(self._workers):
-                worker.look()
-                worker.silence += passed
-                allowed = (
-                    None
-                    if limit is None
-                    else max(limit, START_LIMIT if worker.ready is None else worker.longest_timeout)
-                )
-                if allowed is not None and worker.silence > allowed:
-                    log.error("pid %d has stood still for %.3g s (stall_limit): it is killed", worker.pid, allowed)
-                    worker.kill(silent=True)
-                elif self._kill_at is not None and loop.time() > self._kill_at:
-                    log.error("pid %d has not stopped in time: it is killed", worker.pid)
-                    worker.kill()
-            self._witness.beat(self._workers)
+    async def _look(self) -> None:
+        loop, limit = asyncio.get_running_loop(), self._settings.stall_limit
+        # No more than this process was awake for: after a stop of its own, the ticks wait to be read.
+        passed, self._looked = min(loop.time() - self._looked, 2 * self._look_every), loop.time()
+        for worker in list(self._workers):
+            worker.look()
+            worker.silence += passed
+            allowed = (
+                None if limit is None else max(limit, START_LIMIT if worker.ready is None else worker.longest_timeout)
+            )
+            if allowed is not None and worker.silence > allowed:
+                log.error("pid %d has stood still for %.3g s (stall_limit): it is killed", worker.pid, allowed)
+                worker.kill(silent=True)
+            elif self._kill_at is not None and loop.time() > self._kill_at:
+                log.error("pid %d has not stopped in time: it is killed", worker.pid)
+                worker.kill()
+        self._witness.beat(self._workers)
 
     async def _reload(self, folder: Path, since: float) -> None:
         """Replace the workers whenever the code has changed; for development."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -14,6 +13,7 @@ from mainspring.errors import CancelJob, GiveUp, ResultNotEncodable, RetryLater,
 from mainspring.model.conclude import Failed, GaveUp, Later, Outcome, Snoozed, Stopped
 from mainspring.model.record import Failure
 from mainspring.retries.backoff import LONGEST_WAIT
+from mainspring.retries.hints import retry_after
 
 FRAMES: Final = 30
 """How many frames of a traceback are kept, the innermost."""
@@ -39,18 +39,6 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type=clean_text(name, 500), message=clean_text(_words(error)), traceback=clean_text(_trace(error)))
 
 
-def wait_hint_of(error: BaseException) -> float | None:
-    """The seconds that an error's `retry_after` asks for, if it has one that can be meant so."""
-    try:
-        hint = getattr(error, "retry_after", None)
-    except Exception:  # noqa: BLE001  # a property of the user's own, which must not turn the failure into another
-        return None
-    if isinstance(hint, bool) or not isinstance(hint, int | float | timedelta):
-        return None
-    wait = seconds(hint)
-    return min(wait, LONGEST_WAIT) if wait >= 0 else None
-
-
 def _outcome(error: BaseException, failure: Failure) -> Outcome:
     match error:
         case RetryLater(after=after):
@@ -64,7 +52,7 @@ def _outcome(error: BaseException, failure: Failure) -> Outcome:
         case ResultNotEncodable():
             return GaveUp(failure, "its result cannot be stored")
         case _:
-            return Failed(error, failure, wait_hint_of(error))
+            return Failed(error, failure, retry_after(error))
 
 
 def _in_seconds(after: Duration) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable, StoreUnsuitable
+from mainspring.retries.awaiting import attempts_async, cancellation_behind
 from mainspring.retries.backoff import exponential, jittered
-from mainspring.retries.policy import Retry, Stop
+from mainspring.retries.failures import Failures, Terms
+from mainspring.retries.hooks import Hooks, RetryDetails
+from mainspring.retries.policy import Retry
 
 T = TypeVar("T")
 log = logging.getLogger("mainspring.engine")
@@ -34,6 +36,18 @@ LOOP_RETRY: Final = Retry(on=worth_another_run, attempts=None, backoff=jittered(
 """How a loop of the engine comes back after an error."""
 
 
+def _tell_trouble(details: RetryDetails) -> None:
+    if details.attempt == 1:
+        log.warning("%s: the store did not answer, asking again: %r", details.name, details.error)
+
+
+def _tell_end(details: RetryDetails) -> None:
+    log.info("%s: the store answers again", details.name)
+
+
+_IN_THE_LOG: Final = Hooks(before_wait=_tell_trouble, recovered=_tell_end)
+
+
 async def patiently(
     ask: Callable[[], Awaitable[T]],
     what: str,
@@ -46,24 +60,14 @@ async def patiently(
     `unclear` is called after each failure: whether the store did it is not known then. `what` names it in the log,
     which gets a line when the trouble begins and one when it is over.
     """
-    counters: Mapping[str, int] = {}
-    began = 0.0
-    while True:
-        try:
-            answer = await ask()
-        except Exception as error:
-            if unclear is not None:
-                unclear()
-            now = asyncio.get_running_loop().time()
-            began = began if counters else now
-            decision = retry.decide(error, counters, now - began, random=random.random)
-            if isinstance(decision, Stop):
-                raise
-            if not counters:
-                log.warning("%s: the store did not answer, asking again: %r", what, error)
-            counters = decision.counters
-            await asyncio.sleep(decision.seconds)
-            continue
-        if counters:
-            log.info("%s: the store answers again", what)
-        return answer
+    try:
+        return await ask()
+    except Exception as error:
+        on_failure = None if unclear is None else lambda _: unclear()
+        failures = Failures(Terms(retry, what, hooks=_IN_THE_LOG, inner=True, on_failure=on_failure))
+        clock = asyncio.get_running_loop().time
+        wait = failures.add(error, clock())
+        if wait is None:
+            raise
+        cancellation = cancellation_behind(error)
+    return await attempts_async(ask, failures, clock, wait, cancellation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from mainspring.engine.attempt import policy_of
@@ -18,8 +19,10 @@ from mainspring.engine.refusals import Refusals
 from mainspring.engine.transaction import Committed
 from mainspring.errors import StoreClosed
 from mainspring.events import Hub
-from mainspring.model.conclude import Completed, Outcome, Released, completed, conclude
+from mainspring.model.conclude import Completed, Failed, Outcome, Released, completed, conclude
 from mainspring.model.record import Answer, JobRecord, Settlement
+from mainspring.retries.hints import asked_wait
+from mainspring.retries.policy import Retry
 from mainspring.store.base import Jobs
 
 log = logging.getLogger("mainspring.engine")
@@ -105,6 +108,8 @@ class Settler:
             outcome = Released(self._random() * SPREAD)
         try:
             policy = policy_of(entry.lane.plan, job)
+            if policy is not None and policy.wait_hint is not None and isinstance(outcome, Failed):
+                outcome = replace(outcome, wait_hint=_own_hint(job, outcome.error, policy))
             settlement = conclude(job, outcome, policy, elapsed=elapsed, ran=ran, random=self._random)
         except Exception as error:  # a predicate or backoff of the user's own
             log.exception("job %s of %s: its retry policy failed, so it ends dead", job.id, job.task)
@@ -207,6 +212,15 @@ class Settler:
 
 
 REFUSED: Final = "the store refused what its attempt said"
+
+
+def _own_hint(job: JobRecord, error: BaseException, policy: Retry) -> float | None:
+    """What the policy's own `wait_hint` says; when it fails, the backoff decides."""
+    try:
+        return asked_wait(error, policy.wait_hint)
+    except Exception:
+        log.exception("job %s of %s: the wait_hint of its policy failed; its backoff decides", job.id, job.task)
+        return None
 
 
 def tell_failure(job: JobRecord, settlement: Settlement) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,10 @@ from mainspring.retries.policy import Retry
 from tests.unit.engine.workshop import virtual, workshop
 
 TWICE = Retry(on=Exception, attempts=2, backoff=constant(10))
+
+
+def broken(error: BaseException) -> float | None:
+    raise LookupError("no header")
 
 
 @virtual
@@ -74,6 +79,40 @@ async def test_the_wait_may_be_told_by_the_error() -> None:
         async with shop.worker():
             await shop.ended(job)
         assert times[1] - times[0] == pytest.approx(120, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("wait_hint", "wait"),
+    [(lambda error: 40.0, 40), (lambda error: None, 10), (broken, 10)],
+    ids=["seconds", "none", "fails"],
+)
+def test_the_wait_hint_of_the_policy_stands_in_place_of_what_the_error_says(
+    wait_hint: Callable[[BaseException], float | None], wait: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Busy(Exception):
+        retry_after = 120
+
+    times: list[float] = []
+
+    @virtual
+    async def scenario() -> None:
+        async with workshop() as shop:
+
+            async def fail() -> None:
+                times.append(shop.loop.time())
+                raise Busy
+
+            shop.task(fail, retry=Retry(on=Busy, attempts=2, backoff=constant(10), wait_hint=wait_hint))
+            job = await shop.add()
+            async with shop.worker():
+                (record,) = await shop.ended(job)
+            assert record.error is not None
+            assert record.error.type.endswith("Busy")
+
+    scenario()
+    assert times[1] - times[0] == pytest.approx(wait, abs=0.2)
+    failed = [each for each in caplog.messages if "the wait_hint of its policy failed; its backoff decides" in each]
+    assert len(failed) == (2 if wait_hint is broken else 0)
 
 
 @virtual

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from email.message import Message
+from urllib.error import HTTPError
 
 import pytest
 
-from mainspring.engine.outcomes import failure_of, outcome_of, wait_hint_of
+from mainspring.engine.outcomes import failure_of, outcome_of
 from mainspring.errors import CancelJob, GiveUp, ResultNotEncodable, RetryLater, Snooze
 from mainspring.model.conclude import Failed, GaveUp, Later, Outcome, Snoozed, Stopped
 from mainspring.model.record import Failure
@@ -66,7 +68,17 @@ def test_any_other_error_is_a_failure() -> None:
     ("value", "hint"), [(7, 7.0), (timedelta(seconds=2), 2.0), (-1, None), (True, None), ("7", None), (None, None)]
 )
 def test_an_error_may_say_when_to_come_back(value: object, hint: float | None) -> None:
-    assert wait_hint_of(Busy(value)) == hint
+    outcome = outcome_of(Busy(value), TEXT)
+    assert isinstance(outcome, Failed)
+    assert outcome.wait_hint == hint
+
+
+def test_an_answer_with_retry_after_says_when_to_come_back() -> None:
+    answer = Message()
+    answer["Retry-After"] = "9"
+    outcome = outcome_of(HTTPError("http://localhost", 503, "busy", answer, None), TEXT)
+    assert isinstance(outcome, Failed)
+    assert outcome.wait_hint == 9.0
 
 
 def test_text_of_an_error_names_its_class_and_its_line() -> None:

@@ -27,11 +27,12 @@ from mainspring.engine.arguments import Parameters
 from mainspring.engine.context import Context, entered
 from mainspring.engine.inputs import arguments_of
 from mainspring.engine.options import unpack
-from mainspring.engine.outcomes import failure_of, wait_hint_of
+from mainspring.engine.outcomes import failure_of
 from mainspring.engine.processes.carried import carried
 from mainspring.engine.processes.frames import Began, Order, Progress, Raised, Returned, Taken, Word, framed, read_order
 from mainspring.engine.processes.importable import load
 from mainspring.errors import EncodingError, ResultNotEncodable
+from mainspring.retries.hints import retry_after
 
 PARENT_CHECK: Final = 2.0
 """Seconds between two looks whether the parent still is our parent, for the case that somebody else inherited its
@@ -69,7 +70,7 @@ class Work:
         try:
             word: Word = Returned(contextvars.copy_context().run(self._result, order))
         except BaseException as error:  # noqa: BLE001  # SystemExit too: the child serves other jobs after this one
-            word = Raised(carried(error), failure_of(error), wait_hint_of(error))
+            word = Raised(carried(error), failure_of(error), retry_after(error))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none: nothing to be lost
                 stream.flush()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, TypeVar
 
 from mainspring.errors import KeyBusy, StoreError, StoreUnavailable
 from mainspring.ids import IdSource
+from mainspring.retries.awaiting import call_async
 from mainspring.retries.backoff import exponential, jittered
-from mainspring.retries.policy import Retry, Stop
+from mainspring.retries.failures import Terms
+from mainspring.retries.policy import Retry
 from mainspring.store.postgres.days import Days, days_of, ensure_days
 from mainspring.store.postgres.floors import Floors
 from mainspring.store.postgres.flush import flush
@@ -55,19 +55,7 @@ def collided(error: BaseException) -> bool:
 AGAIN: Final = Retry(on=collided, attempts=20, backoff=jittered(exponential(0.005, cap=0.05)))
 """How a transaction that met another one begins again: for about half a second, then its caller is told (RULES C10)."""
 
-
-async def again(attempt: Callable[[], Any]) -> Any:
-    """The answer of `attempt()`, begun again by `AGAIN`."""
-    counters: Mapping[str, int] = {}
-    while True:
-        try:
-            return await attempt()
-        except Exception as error:
-            decision = AGAIN.decide(error, counters, 0.0, random=random.random)
-            if isinstance(decision, Stop):
-                raise
-            counters = decision.counters
-            await asyncio.sleep(decision.seconds)
+_TERMS: Final = Terms(AGAIN, "transaction", inner=True)
 
 
 class Transact:
@@ -112,7 +100,7 @@ class Transact:
                     await self.look_at_days()
                 raise
 
-        return await again(attempt_in_known_days)  # type: ignore[no-any-return]  # what `attempt` returns
+        return await call_async(attempt_in_known_days, _TERMS)
 
     async def within(
         self,

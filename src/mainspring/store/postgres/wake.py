@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
 
 from mainspring.errors import MainspringError
 from mainspring.retries.backoff import exponential, jittered
-from mainspring.retries.policy import Retry, Stop
+from mainspring.retries.failures import Failures, Terms
+from mainspring.retries.hooks import Hooks, RetryDetails
+from mainspring.retries.policy import Retry
 from mainspring.store.postgres import faults
 from mainspring.store.postgres.connect import connect
 from mainspring.store.postgres.place import LONGEST_NAME, Connection, Place
@@ -189,26 +190,23 @@ class Wake:
 
     async def _listen(self) -> None:
         """Connect, listen until the connection is lost, and again. Whoever waits looks for work after each beginning."""
-        counters: Mapping[str, int] = {}
+        clock = asyncio.get_running_loop().time
+        failures = Failures(_LISTENING)
         while True:
             try:
                 connection = await connect(self._place)
                 try:
                     lost = await self._begin(connection)
-                    if counters:
-                        log.info("listening to other processes again")
-                    counters = {}
+                    failures.succeeded(clock)
+                    failures = Failures(_LISTENING)
                     self.local(())
                     await self._until_lost(connection, lost)
                 finally:
                     connection.terminate()
             except Exception as error:  # noqa: BLE001  # whatever it was: without it, work is found by looking
-                decision = RECONNECT.decide(error, counters, 0.0, random=random.random)
-                assert not isinstance(decision, Stop)
-                if not counters:
-                    log.warning("no news from other processes for now, listening again soon: %s", error)
-                counters = decision.counters
-                await asyncio.sleep(decision.seconds)
+                wait = failures.add(error, clock())
+                assert wait is not None  # that policy never gives up
+                await asyncio.sleep(wait)
 
     async def _begin(self, connection: Connection) -> asyncio.Event:
         lost = asyncio.Event()
@@ -243,3 +241,15 @@ def payload_of(queues: Collection[str]) -> str:
     if payload.count("\n") >= len(queues) or "" in queues or len(payload.encode()) > _LONGEST:
         return ANYTHING
     return payload
+
+
+def _tell_silence(details: RetryDetails) -> None:
+    if details.attempt == 1:
+        log.warning("no news from other processes for now, listening again soon: %s", details.error)
+
+
+def _tell_news(_: RetryDetails) -> None:
+    log.info("listening to other processes again")
+
+
+_LISTENING: Final = Terms(RECONNECT, "listen", hooks=Hooks(_tell_silence, _tell_news), inner=True)

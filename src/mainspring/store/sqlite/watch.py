@@ -11,6 +11,10 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
+from mainspring.retries.backoff import exponential, jittered
+from mainspring.retries.failures import Failures, Terms
+from mainspring.retries.hooks import Hooks, RetryDetails
+from mainspring.retries.policy import Retry
 from mainspring.store.sqlite import faults
 from mainspring.store.sqlite.quiet import LogFile
 from mainspring.store.sqlite.reads import SqliteReads
@@ -20,8 +24,8 @@ log = logging.getLogger("mainspring.store.sqlite")
 POLL: Final = 0.01
 """Seconds between two looks at what other processes have committed."""
 
-AFTER_FAILURE: Final = 1.0
-"""Seconds to the next look after one that failed."""
+LOOK_AGAIN: Final = Retry(on=Exception, attempts=None, backoff=jittered(exponential(1, cap=30), "proportional"))
+"""How the next look comes after one that failed."""
 
 Waiter = asyncio.Future[None]
 
@@ -43,6 +47,7 @@ class Watch:
         self._version = self._data_version()
         self._looking = threading.Event()
         self._closing = False
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
@@ -76,6 +81,7 @@ class Watch:
         """Wake everybody, and look no more."""
         with self._lock:
             self._closing = True
+            self._closed.set()
             self._looking.set()
             waiting = list(self._waiting)
         for waiter in waiting:
@@ -99,15 +105,21 @@ class Watch:
         self._looking.set()
 
     def _run(self, poll: float) -> None:
+        failures = Failures(_LOOKING)
         while True:
             self._looking.wait()
             if self._closing:
                 return
             try:
                 self._look()
-            except Exception:
-                log.exception("the look at what other processes have committed failed; it is repeated")
-                time.sleep(AFTER_FAILURE)
+            except Exception as error:  # noqa: BLE001  # whatever it was: without news, work is found by the workers' polls
+                wait = failures.add(error, time.monotonic())
+                assert wait is not None  # that policy never gives up
+                self._closed.wait(wait)
+                continue
+            if failures.number:
+                failures.succeeded(time.monotonic)
+                failures = Failures(_LOOKING)
             time.sleep(poll)
 
     def _look(self) -> None:
@@ -151,3 +163,19 @@ def wake(waiter: Waiter) -> None:
     """Let the waiter go on, unless it has gone."""
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _tell_trouble(details: RetryDetails) -> None:
+    if details.attempt == 1:
+        log.error(
+            "the look at what other processes have committed failed; it is repeated: %r",
+            details.error,
+            exc_info=details.error,
+        )
+
+
+def _tell_end(_: RetryDetails) -> None:
+    log.info("what other processes commit is seen again")
+
+
+_LOOKING: Final = Terms(LOOK_AGAIN, "look", hooks=Hooks(_tell_trouble, _tell_end), inner=True)

@@ -33,7 +33,7 @@ class ReadsContract:
             assert [job.id for job in found] == sorted(jobs[state] for state in wanted)
 
     async def test_find_by_each_field(self, harness: StoreHarness) -> None:
-        """JOB-034, STO-029."""
+        """JOB-034, STO-029; CAN-028: every store finds by tags, so none has to refuse a cancel of what it finds."""
         d = Driver(harness)
         parent = await d.add("p")
         one = await d.add("a", queue="q", tags=("x", "y"), parent=parent, correlation="c", schedule="s", group=GROUP)
