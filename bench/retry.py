@@ -1,79 +1,88 @@
 """retry.*: what a decorated call costs over the bare call, in microseconds, on success and with two failures.
 
 The policy has no time limit and waits for 0 seconds. `value` of `retry.fails2.*` is a call that fails twice and then
-succeeds, over a bare call that succeeds: raising and catching the two errors is in it.
+succeeds, over a bare call that succeeds: raising and catching the two errors is in it. The bare loop is the one that one
+writes by hand. `retry.py313.*` are the same rows on Python 3.13, where there is one, beside peers on 3.13.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from bench.measurement import Measurement, Row, Run, Unverified, interleaved
-from bench.peers import RETRY_PEERS
+from bench.measurement import OURS, Absent, Measurement, Row, Run, Unverified, interleaved
+from bench.peers import RETRY_PEERS, SMALL, SMALL_313, Environment, PeerFailed, interpreter, run_with
 from bench.report import row_of
-from bench.timing import Calls, per_await, per_call
-from mainspring import Retry, constant, retry
 
 Kind = Literal["sync", "async"]
-POLICY = Retry(on=OSError, attempts=3, backoff=constant(0))
+Version = tuple[int, int]
+HERE: Version = (sys.version_info.major, sys.version_info.minor)
 
 
-def measure(fails: int, kind: Kind, run: Run) -> Sequence[Row]:
-    """One row: ours and the peers in the same rounds, each over the bare call of its own Python."""
+def measure(version: Version | None, fails: int, kind: Kind, run: Run) -> Sequence[Row]:
+    """One row: ours, a loop by hand and the peers in the same rounds, each over the bare call in its own process."""
+    name = name_of(version, fails, kind)
     seconds = 0.2 if run.quick else 0.5
-    ways = {"mainspring": partial(ours, fails, kind, seconds)}
-    for peer in RETRY_PEERS:
-        # A first short call says whether the peer is there and can do this at all.
-        if run.peer("retrying", peer, kind, str(fails), "0.02") is not None:
-            ways[peer] = partial(_theirs, run, peer, kind, fails, seconds)
-    samples = interleaved(run, name_of(fails, kind), ways)
-    return [row_of(name_of(fails, kind), "µs", samples, verified=verify(fails, kind))]
+    python = Path(sys.executable) if version is None else _python(version)
+    verified: list[float] = []
+
+    def over(program: Path, contestant: str) -> float:
+        try:
+            found = run_with(program, "retrying", contestant, kind, str(fails), str(seconds))
+        except PeerFailed as error:
+            raise Unverified(str(error)) from error
+        if found is None:
+            raise Absent(f"{contestant} cannot do this")
+        if found["minor"] != (version or HERE)[1]:
+            raise Absent(f"{contestant} is installed for Python 3.{found['minor']} (.cache/peers)")
+        if contestant == OURS:
+            verified.append(found["verified"])
+        return found["over"]
+
+    ways = {OURS: partial(over, python, OURS), "bare loop": partial(over, python, "bare-loop")}
+    environment = _peers(version, name, run)
+    if environment is not None:
+        ways |= {peer: partial(over, environment.program, peer) for peer in RETRY_PEERS}
+    samples = interleaved(run, name, ways)
+    return [row_of(name, "µs", samples, verified=int(sum(verified)))]
 
 
-def name_of(fails: int, kind: Kind) -> str:
-    return f"retry.fails{fails}.{kind}" if fails else f"retry.{kind}"
+def name_of(version: Version | None, fails: int, kind: Kind) -> str:
+    """`retry.sync`, `retry.fails2.async`; of another Python than the one that runs this, `retry.py313.sync`.
+
+    >>> name_of((3, 13), 2, "sync")
+    'retry.py313.fails2.sync'
+    """
+    parts = ("retry", f"py{version[0]}{version[1]}" if version else "", f"fails{fails}" if fails else "", kind)
+    return ".".join(filter(None, parts))
 
 
-def ours(fails: int, kind: Kind, seconds: float) -> float:
-    """Microseconds over the bare call."""
-    calls = Calls(fails)
-    if kind == "sync":
-        decorated = retry(POLICY)(calls.fail_first if fails else calls.succeed)
-        return per_call(decorated, seconds) - per_call(calls.succeed, seconds / 4)
-    decorated_async = retry(POLICY)(calls.fail_first_async if fails else calls.succeed_async)
-    return per_await(decorated_async, seconds) - per_await(calls.succeed_async, seconds / 4)
-
-
-def verify(fails: int, kind: Kind, times: int = 1000) -> int:
-    """Each of `times` calls makes one attempt and one for each failure, no more, and returns the value."""
-    calls = Calls(fails)
-    if kind == "sync":
-        decorated = retry(POLICY)(calls.fail_first)
-        answers = [decorated() for _ in range(times)]
-    else:
-        import asyncio
-
-        decorated_async = retry(POLICY)(calls.fail_first_async)
-
-        async def all_answers() -> list[int]:
-            return [await decorated_async() for _ in range(times)]
-
-        answers = asyncio.run(all_answers())
-    if answers != [1] * times or calls.made != times * (1 + fails):
-        raise Unverified(f"{calls.made} attempts instead of {times * (1 + fails)}")
-    return times
-
-
-def _theirs(run: Run, peer: str, kind: Kind, fails: int, seconds: float) -> float:
-    found = run.peer("retrying", peer, kind, str(fails), str(seconds))
+def _python(version: Version) -> Path:
+    found = interpreter(version, exact=True)
     if found is None:
-        raise Unverified(f"{peer} answered once and then no more")
-    return found["over"]
+        raise Absent(f"there is no Python {version[0]}.{version[1]}")
+    return Path(found)
+
+
+def _peers(version: Version | None, name: str, run: Run) -> Environment | None:
+    """Where the peers of this Python are; None when there are none, which is noted, or none are wanted."""
+    environment = SMALL if version is None else SMALL_313
+    if not run.peers:
+        return None
+    if environment.installed():
+        return environment
+    run.notes.append(f"{name}: its peers are not installed (python -m bench --peers)")
+    return None
 
 
 KINDS: tuple[Kind, ...] = ("sync", "async")
+VERSIONS: tuple[Version | None, ...] = (None, (3, 13))
 MEASUREMENTS = tuple(
-    Measurement((name_of(fails, kind),), partial(measure, fails, kind)) for fails in (0, 2) for kind in KINDS
+    Measurement((name_of(version, fails, kind),), partial(measure, version, fails, kind))
+    for version in VERSIONS
+    for fails in (0, 2)
+    for kind in KINDS
 )

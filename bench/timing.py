@@ -11,6 +11,9 @@ from time import perf_counter
 
 CHUNK = 0.02  # seconds: long enough for the clock, short enough to fall between two disturbances
 
+Chunk = Callable[[int], float]
+"""So many calls; how many seconds they took."""
+
 
 class Calls:
     """The function whose attempts are counted: every `1 + fails`-th call succeeds."""
@@ -38,44 +41,55 @@ class Calls:
         return 1
 
 
-def per_call(fn: Callable[[], object], seconds: float) -> float:
-    """Microseconds per call: the fastest of the chunks that fit into `seconds`."""
+def over_call(fn: Callable[[], object], bare: Callable[[], object], seconds: float) -> float:
+    """Microseconds that a call of `fn` takes over one of `bare`: the fastest chunks of each, by turns."""
 
-    def chunk(number: int) -> float:
+    def chunk_of(called: Callable[[], object]) -> Chunk:
+        def chunk(number: int) -> float:
+            begin = perf_counter()
+            for _ in repeat(None, number):
+                called()
+            return perf_counter() - begin
+
+        return chunk
+
+    return _over(chunk_of(fn), chunk_of(bare), seconds)
+
+
+def over_await(fn: Callable[[], Awaitable[object]], bare: Callable[[], Awaitable[object]], seconds: float) -> float:
+    """The same for awaited calls, those of a chunk all in one task."""
+
+    async def calls(called: Callable[[], Awaitable[object]], number: int) -> float:
         begin = perf_counter()
         for _ in repeat(None, number):
-            fn()
-        return perf_counter() - begin
-
-    return _fastest(chunk, seconds)
-
-
-def per_await(fn: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Microseconds per awaited call, all in one task."""
-
-    async def calls(number: int) -> float:
-        begin = perf_counter()
-        for _ in repeat(None, number):
-            await fn()
+            await called()
         return perf_counter() - begin
 
     with asyncio.Runner() as runner:
-        return _fastest(lambda number: runner.run(calls(number)), seconds)
+        return _over(
+            lambda number: runner.run(calls(fn, number)), lambda number: runner.run(calls(bare, number)), seconds
+        )
 
 
-def _fastest(chunk: Callable[[int], float], seconds: float) -> float:
-    number = 1
-    while (took := chunk(number)) < CHUNK / 4:
-        number *= 4
-    number = max(1, int(number * CHUNK / took))
+def _over(chunk: Chunk, bare: Chunk, seconds: float) -> float:
+    number, number_bare = _size(chunk), _size(bare)
     collecting = gc.isenabled()
     gc.disable()
     try:
         end = perf_counter() + seconds
-        best = sys.float_info.max
+        best = best_bare = sys.float_info.max
         while perf_counter() < end:
             best = min(best, chunk(number) / number)
+            best_bare = min(best_bare, bare(number_bare) / number_bare)
     finally:
         if collecting:
             gc.enable()
-    return best * 1e6
+    return (best - best_bare) * 1e6
+
+
+def _size(chunk: Chunk) -> int:
+    """How many calls take about as long as a chunk should."""
+    number = 1
+    while (took := chunk(number)) < CHUNK / 4:
+        number *= 4
+    return max(1, int(number * CHUNK / took))

@@ -8,6 +8,7 @@ the standard library only.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,12 @@ TIMEOUT = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A virtual environment with pinned packages; `python` is the oldest version that they run on."""
+    """A virtual environment with pinned packages; `python` is the oldest version that they run on (`exact`: the only)."""
 
     name: str
     packages: tuple[str, ...]
     python: tuple[int, int] = (3, 11)
+    exact: bool = False
 
     @property
     def home(self) -> Path:
@@ -48,7 +50,9 @@ class Environment:
         return self.program.is_file() and ready.is_file() and ready.read_text(encoding="utf-8") == self.pins
 
 
-SMALL = Environment("small", ("huey==3.5.4", "tenacity==9.2.1", "stamina==26.1.0", "backoff==2.2.1", "opnieuw==4.0.0"))
+RETRYING = ("tenacity==9.2.1", "stamina==26.1.0", "backoff==2.2.1", "opnieuw==4.0.0")
+SMALL = Environment("small", ("huey==3.5.4", *RETRYING))
+SMALL_313 = Environment("small-py313", RETRYING, python=(3, 13), exact=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +97,19 @@ def install(environments: Iterable[Environment] = (SMALL,)) -> Iterator[str]:
     for environment in environments:
         if environment.installed():
             yield f"{environment.name}: there already"
-        elif (python := interpreter(environment.python)) is None:
+        elif (python := interpreter(environment.python, exact=environment.exact)) is None:
             yield f"{environment.name}: left out, it needs Python {'.'.join(map(str, environment.python))}"
         else:
             _make(environment, python)
             yield f"{environment.name}: installed {', '.join(environment.packages)}"
 
 
-def interpreter(oldest: tuple[int, int]) -> str | None:
-    """A Python on this machine that is at least so new: ours, one on the PATH, or one of pyenv's."""
-    if sys.version_info[:2] >= oldest:
+def interpreter(oldest: tuple[int, int], *, exact: bool = False) -> str | None:
+    """A Python on this machine that is at least so new (`exact`: this one): ours, one on the PATH, or one of pyenv's."""
+    ours = sys.version_info[:2]
+    if ours == oldest or (ours > oldest and not exact):
         return sys.executable
-    names = [f"python3.{minor}" for minor in range(oldest[1], oldest[1] + 4)]
+    names = [f"python3.{minor}" for minor in range(oldest[1], oldest[1] + (1 if exact else 4))]
     found = [path for name in names if (path := shutil.which(name))]
     found += [str(path) for name in names for path in (Path.home() / ".pyenv" / "versions").glob(f"*/bin/{name}")]
     for path in found:
@@ -118,10 +123,14 @@ def run_peer(program: str, /, *arguments: str) -> dict[str, float] | None:
 
     Raises PeerFailed.
     """
-    if not installed():
-        return None
-    asked = [str(SMALL.program), "-m", f"bench.peers.{program}", *arguments]
-    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    return run_with(SMALL.program, program, *arguments) if installed() else None
+
+
+def run_with(python: str | Path, program: str, /, *arguments: str) -> dict[str, float] | None:
+    """What `bench/peers/PROGRAM.py` answers under this Python, which also finds our own sources. Raises PeerFailed."""
+    asked = [str(python), "-m", f"bench.peers.{program}", *arguments]
+    ours = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    answer = subprocess.run(asked, cwd=ROOT, env=ours, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     if answer.returncode != 0:
         raise PeerFailed(f"{program} {' '.join(arguments)}: {answer.stderr.strip()[-400:]}")
     found: dict[str, float] | None = json.loads(answer.stdout)

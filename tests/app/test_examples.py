@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TESTED = {"blocking.py", "fan_in.py", "hello.py", "own_transaction.py", "welcome_mail.py"}
+TESTED = {
+    "blocking.py",
+    "fan_in.py",
+    "fire_and_forget.py",
+    "flaky_client.py",
+    "hello.py",
+    "own_transaction.py",
+    "supervised_poller.py",
+    "welcome_mail.py",
+}
 
 
 def run(name: str, directory: Path) -> list[str]:
@@ -82,3 +91,53 @@ def test_own_transaction(tmp_path: Path) -> None:
         "pay dead: 1",
         "ship completed: 1",
     ]
+
+
+@pytest.mark.slow
+def test_flaky_client(tmp_path: Path) -> None:
+    assert run("flaky_client.py", tmp_path) == [
+        "attempt 1: HTTPError, again in 1 s",  # told by Retry-After, not by the backoff of 10 s
+        "attempt 2: RemoteDisconnected, again in 0.1 s",
+        "attempt 3: HTTPError, again in 1 s",  # told as a date
+        "attempt 4: IncompleteRead, again in 0.1 s",
+        "21 degrees after 5 attempts",
+        "HTTP Error 404: Not Found - raised as it is, by the first attempt",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a SIGTERM to oneself ends a process there")
+def test_supervised_poller(tmp_path: Path) -> None:
+    assert run("supervised_poller.py", tmp_path) == [
+        "disk   waiting    restarts 0  -",
+        "poll   waiting    restarts 0  -",
+        "poll 1: 21 degrees",
+        "WARNING service 'poll' failed and runs again in 0.05 s: ConnectionResetError('the other side hung up')",
+        "poll 3: 21 degrees",
+        "ERROR service 'poll' failed and runs again in 0.05 s: KeyError('humidity')",
+        "poll 5: 21 degrees",
+        "poll 6: 21 degrees",
+        "the disk is watched no more",
+        "goodbye",
+        "stopped by SIGTERM",
+        "disk   cancelled  restarts 0  -",
+        "poll   cancelled  restarts 2  KeyError: 'humidity'",
+    ]
+
+
+def test_fire_and_forget(tmp_path: Path) -> None:
+    lines = run("fire_and_forget.py", tmp_path)
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "answered at once: not yet done",
+        "ada: saved 'login'",
+        "eve: the database is away",
+        "eve: the database is away",
+        "eve: saved 'login' in attempt 3",
+        "mallory: cancelled",
+        "ada: mail sent",
+        "ada: saved 'logout'",
+        "ERROR background call bob failed in attempt 2, and nobody has read its result",
+        "Traceback (most recent call last):",
+        "ConnectionError: bob: the database is away",
+        lines[-1],
+    ]
+    assert re.fullmatch(r"gave up after 2 attempts in \d\.\d s", lines[-1])

@@ -6,20 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench import retry
 from bench.__main__ import main
 from bench.frame import Ledger
 from bench.measurement import Absent, Row, Run, Samples, Unverified, Way, interleaved, verify_once
-from bench.peers import SMALL, Environment, no_peers
+from bench.peers import SMALL, SMALL_313, Environment, interpreter, no_peers, retrying
 from bench.pictures import bars
 from bench.postgres.rows import PEERS, taking_part
 from bench.postgres.usage import server_seconds
 from bench.report import as_json, row_of, table
-from bench.rows import NAMES, UnknownRow, select
+from bench.rows import NAMES, UnknownRow, measure, select
 from tests.servers.postgres import wheel_programs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +41,7 @@ def test_the_rows_that_the_targets_speak_of_exist() -> None:
         "latency.p50.memory", "latency.p99.memory", "latency.p50.sqlite", "latency.p99.sqlite",
         "latency.cross.p50.sqlite", "latency.cross.p99.sqlite",
         "retry.sync", "retry.async", "retry.fails2.sync", "retry.fails2.async",
+        "retry.py313.sync", "retry.py313.async", "retry.py313.fails2.sync", "retry.py313.fails2.async",
         "drain.postgres", "drain.2proc.postgres", "enqueue.one.postgres", "enqueue.concurrent.postgres",
         "enqueue.bulk.postgres", "latency.p50.postgres", "latency.p99.postgres",
     }  # fmt: skip
@@ -49,6 +53,8 @@ def test_a_selection_is_by_name_or_by_what_names_begin_with() -> None:
     assert select(["drain"])[:3] == ["drain.memory", "drain.sqlite", "drain.normal.sqlite"]
     assert select(["latency.cross"]) == ["latency.cross.p50.sqlite", "latency.cross.p99.sqlite"]
     assert select(["drain.sqlite"]) == ["drain.sqlite"]
+    assert select(["retry.sync"]) == ["retry.sync"], "the rows of another Python are asked for by their name"
+    assert len(select(["retry.py313"])) == 4
     assert select([]) == list(NAMES)
     with pytest.raises(UnknownRow, match="lat"):
         select(["lat"])
@@ -125,14 +131,81 @@ def test_a_quick_row_runs_alone_and_verifies(row: str, tmp_path: Path) -> None:
     assert set(rows[0]) <= FIELDS | OPTIONAL
     assert rows[0]["value"] > 0
     assert rows[0]["verified"] >= 1000
-    assert ("ceiling_ratio" in rows[0]) is row.endswith(".sqlite")
+    assert ("ceiling_ratio" in rows[0]) is row.startswith(("enqueue", "retry"))
     assert ("fdatasync_ms" in rows[0]) is row.endswith(".sqlite")
     assert "exactly once" in done.stdout
     assert list(tmp_path.iterdir()) == [file]  # nothing is left behind
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("fails", [0, 2])
+def test_who_retries_is_verified_by_its_attempts(fails: int, kind: str) -> None:
+    for contestant in ("mainspring", "bare-loop"):
+        assert retrying.verify(retrying.DECORATORS[contestant](), kind, fails, times=10) == 10
+
+    def once_too_often(fn: Callable[[], Any]) -> Callable[[], Any]:
+        if kind == "sync":
+            return lambda: (fn(), fn())[0]
+
+        async def call() -> Any:
+            return (await fn(), await fn())[0]
+
+        return call
+
+    with pytest.raises(SystemExit, match="20 attempts instead of 10"):
+        retrying.verify(once_too_often, kind, 0, times=10)
+
+
+def test_a_contestant_without_such_a_form_has_no_number() -> None:
+    assert retrying.main("opnieuw", "sync", 2, 0.01) is None
+
+
+def test_a_python_is_found_by_its_version() -> None:
+    ours = sys.version_info[:2]
+    assert interpreter(ours, exact=True) == sys.executable
+    assert interpreter((3, 11)) == sys.executable, "ours is new enough"
+    assert interpreter((3, 99), exact=True) is None
+
+
+def test_a_row_of_a_python_that_is_not_here_is_absent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(retry, "interpreter", lambda version, exact: None)
+    run = Run(tmp_path, quick=True, rounds=1, peer=no_peers, progress=lambda what, done, total: None, peers=False)
+    assert list(measure(["retry.py313.sync"], run)) == []
+    assert run.notes == ["not measured: retry.py313.sync: there is no Python 3.13"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [({"over": 1.0, "verified": 1000, "minor": 10}, "is installed for Python 3.10"), (None, "cannot do this")],
+)
+def test_a_peer_of_another_python_is_not_compared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: dict[str, float] | None, said: str
+) -> None:
+    monkeypatch.setattr(Environment, "installed", lambda self: True)
+    ours = {"over": 0.5, "verified": 1000, "minor": sys.version_info.minor}
+    monkeypatch.setattr(retry, "run_with", lambda python, program, who, *_: answer if who == "tenacity" else ours)
+    run = Run(tmp_path, quick=True, rounds=1, peer=no_peers, progress=lambda what, done, total: None)
+    ((row,),) = measure(["retry.sync"], run)
+    assert (row.value, row.peer, row.peer_ratio, row.ceiling_ratio, row.verified) == (0.5, "stamina", 1.0, 1.0, 1000)
+    assert run.notes == [f"retry.sync: tenacity {said}" + (" (.cache/peers)" if answer else "")]
+
+
+def test_peers_of_retries_that_are_not_installed_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Environment, "installed", lambda self: False)
+    ours = {"over": 0.5, "verified": 1000, "minor": sys.version_info.minor}
+    monkeypatch.setattr(retry, "run_with", lambda *_: ours)
+    run = Run(tmp_path, quick=True, rounds=1, peer=no_peers, progress=lambda what, done, total: None)
+    ((row,),) = measure(["retry.sync"], run)
+    assert row.peer is None
+    assert run.notes == ["retry.sync: its peers are not installed (python -m bench --peers)"]
+
+
 def test_the_versions_of_the_peers_are_said() -> None:
-    assert all("==" in package for each in (SMALL, *(peer.environment for peer in PEERS)) for package in each.packages)
+    assert all(
+        "==" in package
+        for each in (SMALL, SMALL_313, *(peer.environment for peer in PEERS))
+        for package in each.packages
+    )
 
 
 def test_every_peer_says_its_settings_and_what_it_guarantees() -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 import mainspring
-from mainspring import App, Retry, Rule, Service, TaskDefaults, TaskOptions, errors
+from mainspring import App, Retry, Rule, Service, Supervisor, TaskDefaults, TaskOptions, errors, retry
 from mainspring import events as public_events
 from mainspring.cli.main import cli
 from mainspring.cli.settings import Exit
@@ -21,7 +21,8 @@ from mainspring.engine.drained import Stopped
 from mainspring.engine.registry import Registered
 from mainspring.errors import InvalidOption, StoreUrlError
 from mainspring.model.record import NewJob
-from mainspring.retries import backoff
+from mainspring.retries import Baseline, CircuitBreaker, Hooks, RetryBudget, background, backoff
+from mainspring.service import Restarts
 from mainspring.store.base import Features
 from mainspring.store.open import open_store
 from mainspring.store.postgres.place import Place
@@ -77,16 +78,51 @@ def check_defaults(told: Mapping[str, list[str]], there: Mapping[str, object], *
         ("## app.running", App.running),
         ("## Retry", Retry.__init__),
         ("## Rule", Rule.__init__),
+        ("## RetryBudget", RetryBudget.__init__),
+        ("## CircuitBreaker", CircuitBreaker.__init__),
+        ("## retry", retry),
+        ("## Hooks", Hooks.__init__),
+        ("## background", background),
+        ("## Supervisor", Supervisor.__init__),
+        ("## Restarts", Restarts.__init__),
     ],
 )
 def test_parameters_and_their_defaults(heading: str, function: Callable[..., object]) -> None:
     check_defaults(rows(section("options.md", heading)), defaults(function), apart={"ids"})
 
 
-def test_the_fields_of_a_service() -> None:
-    fields = {each.name: each.default for each in dataclasses.fields(Service)}
+@pytest.mark.parametrize(("heading", "value"), [("## Service", Service), ("## Baseline", Baseline)])
+def test_the_fields_of_a_value(heading: str, value: type[Service | Baseline]) -> None:
+    fields = {each.name: each.default for each in dataclasses.fields(value) if each.name != "policies"}
     there = {name: ... if value is dataclasses.MISSING else value for name, value in fields.items()}
-    check_defaults(rows(section("options.md", "## Service")), there)
+    told = rows(section("options.md", heading))
+    told.pop("policies", None)  # it has no default but an empty mapping
+    check_defaults(told, there)
+
+
+def test_what_the_defaults_are_explained_by() -> None:
+    policy, breaker, budget, restarts = Retry(on=OSError), CircuitBreaker(), RetryBudget(), Restarts()
+    rule = policy.rules[0]
+    assert rule.attempts == 5
+    assert [jittered_at_most(rule.backoff, index) for index in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert sum(jittered_at_most(rule.backoff, index) for index in range(rule.attempts - 1)) == 15
+    assert (budget.share, breaker.failures, breaker.pause) == (0.1, 5, 30)
+    assert (restarts.threshold, restarts.half_life, restarts.pause) == (20, 10, 10)
+    told = section("options.md", "## Where these defaults come from")
+    firsts = (
+        "5 attempts",
+        "1, 2, 4 … 30 s",
+        "a share of 0.1",
+        "5 failures, 30 s",
+        "20 failures, 10 s",
+        "30 s of grace",
+    )
+    assert all(f"| {each} |" in told for each in firsts)
+    assert "15 s at most in all, 1 + 2 + 4 + 8" in told
+
+
+def jittered_at_most(chosen: backoff.Backoff, index: int) -> float:
+    return backoff.delay_of(chosen, index, lambda: 1.0)
 
 
 def test_the_options_of_a_task() -> None:
