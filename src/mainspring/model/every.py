@@ -1,0 +1,142 @@
+"""Intervals and single times: triggers that count real time and know no wall clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final, Literal, Self
+
+from mainspring.errors import InvalidTrigger
+from mainspring.model.triggers import EARLIEST, LATEST, Trigger, made_of, moment_of, seconds_of
+
+SHORTEST_INTERVAL: Final = 0.001
+"""Seconds."""
+
+_MILLION: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Every(Trigger):
+    """Again and again, `interval` seconds (or a timedelta) apart; real time, whatever the clocks of a zone do.
+
+    - `anchor="grid"`: at `start`, `start + interval`, … whatever the runs take. Without `start` a schedule counts from
+      its own beginning (`starting`), and a trigger that stands alone from 1970 UTC, so `Every(3600)` is each full hour.
+    - `anchor="end"`: `interval` after the end of the run before.
+    - `first`: `"now"`: the first run when the schedule begins; `"after"`: one interval later. Before `start` nothing
+      runs in either case.
+
+    Raises InvalidTrigger for an interval under a millisecond, and a `start` without a time zone or with `anchor="end"`
+    and `first="after"`.
+
+    >>> Every(60).next_after(90)
+    120.0
+    >>> Every(timedelta(seconds=1.5), anchor="end").next_after(90)
+    91.5
+    """
+
+    kind: ClassVar[str] = "every"
+    interval: float
+    anchor: Literal["grid", "end"]
+    first: Literal["now", "after"]
+    start: datetime | None
+
+    def __init__(
+        self,
+        interval: float | timedelta,
+        anchor: Literal["grid", "end"] = "grid",
+        first: Literal["now", "after"] = "now",
+        start: datetime | None = None,
+    ) -> None:
+        seconds = seconds_of("interval", interval)
+        if seconds < SHORTEST_INTERVAL:
+            raise InvalidTrigger(f"interval must be {SHORTEST_INTERVAL} s or more, not {interval!r}")
+        if anchor not in {"grid", "end"}:
+            raise InvalidTrigger(f"anchor must be 'grid' or 'end', not {anchor!r}")
+        if first not in {"now", "after"}:
+            raise InvalidTrigger(f"first must be 'now' or 'after', not {first!r}")
+        object.__setattr__(self, "interval", seconds)
+        object.__setattr__(self, "anchor", anchor)
+        object.__setattr__(self, "first", first)
+        object.__setattr__(self, "start", None if start is None else _in_utc("start", start))
+
+    def next_after(self, t: float, /) -> float | None:
+        """Grid: the first point of the grid later than `t`. End: `interval` after `t`, the end of a run."""
+        if t >= LATEST:
+            return None
+        step, now = round(self.interval * _MILLION), round(max(t, EARLIEST) * _MILLION)
+        start = 0 if self.start is None else round(self.start.timestamp() * _MILLION)
+        if self.start is not None and now < start:
+            return start / _MILLION
+        at = now + step if self.anchor == "end" else start + ((now - start) // step + 1) * step
+        return at / _MILLION if at < LATEST * _MILLION else None
+
+    def first_at(self, begin: float, /) -> float | None:
+        """`begin`, or one interval later; `start` when that is still to come."""
+        if self.start is not None and begin <= self.start.timestamp():
+            return self.start.timestamp()
+        return begin if self.first == "now" else self.starting(begin).next_after(begin)
+
+    def starting(self, begin: float, /) -> Every:
+        """The grid from `begin`, unless it has a `start` of its own or no grid."""
+        if self.start is not None or self.anchor == "end":
+            return self
+        return Every(self.interval, self.anchor, self.first, datetime.fromtimestamp(begin, UTC))
+
+    @property
+    def from_end(self) -> bool:
+        return self.anchor == "end"
+
+    def to_plain(self) -> dict[str, object]:
+        start = None if self.start is None else self.start.isoformat()
+        return {"interval": self.interval, "anchor": self.anchor, "first": self.first, "start": start}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, object], /) -> Self:
+        return made_of(cls, {**plain, "start": _from_text(plain.get("start"))})
+
+
+@dataclass(frozen=True, slots=True)
+class Once(Trigger):
+    """A single time, an aware datetime. In the past or now: when the schedule begins, once.
+
+    Raises InvalidTrigger for anything but a datetime with a time zone.
+
+    >>> once = Once(datetime(2030, 1, 1, tzinfo=UTC))
+    >>> once.next_after(0), once.next_after(1893456000)
+    (1893456000.0, None)
+    """
+
+    kind: ClassVar[str] = "once"
+    at: datetime
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at", _in_utc("at", self.at))
+
+    def next_after(self, t: float, /) -> float | None:
+        at = self.at.timestamp()
+        return at if at > t else None
+
+    def first_at(self, begin: float, /) -> float | None:
+        return max(begin, self.at.timestamp())
+
+    def to_plain(self) -> dict[str, object]:
+        return {"at": self.at.isoformat()}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, object], /) -> Self:
+        return made_of(cls, {**plain, "at": _from_text(plain.get("at"))})
+
+
+def _in_utc(field: str, at: object) -> datetime:
+    """One form for equal moments: they then print and store alike, too."""
+    if not isinstance(at, datetime):
+        raise InvalidTrigger(f"{field} must be a datetime with a time zone, not {at!r}")
+    moment_of(field, at)
+    return at.astimezone(UTC)
+
+
+def _from_text(text: object) -> object:
+    try:
+        return datetime.fromisoformat(text) if isinstance(text, str) else text
+    except ValueError:
+        raise InvalidTrigger(f"{text!r} is no time in ISO 8601") from None
