@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
+
+from mainspring.errors import InvalidOption
 
 if TYPE_CHECKING:
     import asyncio  # slow to load, and named in annotations only
@@ -70,13 +72,18 @@ class FakeClock:
         self._stepped += seconds(duration)
 
 
-def seconds(duration: Duration) -> float:
-    """A duration as seconds.
+def seconds(duration: Duration, name: str = "a duration") -> float:
+    """A duration as seconds, whatever its size. Raises InvalidOption, which says `name`, for text and anything else.
 
     >>> seconds(timedelta(minutes=2))
     120.0
     """
-    return duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    given: object = duration
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InvalidOption(f"{name} must be seconds or a timedelta, not {given!r}")
+    return float(given)
 
 
 def timestamp(moment: datetime) -> float:
@@ -92,7 +99,7 @@ def moment(at: float) -> datetime:
 
 
 @contextmanager
-def outside_loop(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def outside_loop(loop: asyncio.AbstractEventLoop) -> Generator[None]:
     """Marks work that goes on outside the loop (a thread, a pool, a socket) while the block lasts.
 
     A loop with virtual time does not jump while such work is under way; others ignore it.

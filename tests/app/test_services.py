@@ -8,7 +8,9 @@ import logging
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +53,7 @@ def test_D40_every_option_of_a_service_reaches_it() -> None:
         stop=stop,
         on_shutdown=shut_down,
         logger=mine,
-        attempts=attempts,
+        attempt_store=attempts,
     )
     async def poll() -> None:
         told.append(f"run at {asyncio.get_running_loop().time():g}")
@@ -104,6 +106,63 @@ def test_the_name_of_a_service_is_its_functions_and_taken_once() -> None:
     app.service(name="again")(refresh)
     with pytest.raises(InvalidOption, match="every of service 'wrong'"):
         app.service(name="wrong", every=0)(refresh)
+
+
+def test_without_brackets_as_a_task() -> None:
+    app = App("memory://")
+
+    @app.service
+    async def refresh() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> dict[str, Health]:
+        async with app.running():
+            await asyncio.sleep(1)
+            return await health(app)
+
+    assert inspect.iscoroutinefunction(refresh)
+    (found,) = run_virtual(main()).values()
+    assert found.name.endswith("test_services.test_without_brackets_as_a_task.<locals>.refresh")
+    assert found.state == "up"
+    with pytest.raises(InvalidOption, match="refresh' already"):
+        app.service(refresh)
+
+
+class Poller:
+    def __call__(self) -> None: ...
+
+
+async def poll() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("poll", r"by keyword, as in @app.service\(name='poll'\)"),
+        (Poller(), r"has no name for a service; give it one: app.service\(name=…\)"),
+        (partial(poll), r"has no name for a service; give it one: app.service\(name=…\)"),
+        (3, "has no name for a service"),
+    ],
+)
+def test_what_cannot_be_a_service_is_told_what_to_do(given: Any, says: str) -> None:
+    app = App("memory://")
+    with pytest.raises(InvalidOption, match=says):
+        app.service(given)
+
+
+def test_a_coroutine_in_place_of_the_function_says_what_to_pass() -> None:
+    coroutine: Any = poll()
+    with pytest.raises(InvalidOption, match="pass the function itself, without calling it"):
+        App("memory://").service(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
+def test_with_a_name_an_object_is_a_service() -> None:
+    app = App("memory://")
+    poller = Poller()
+    assert app.service(name="poll")(poller) is poller
+    with pytest.raises(InvalidOption, match="'poll' already"):
+        app.service(name="poll")(poller)
 
 
 def test_services_start_after_the_worker_and_end_before_it() -> None:
@@ -185,7 +244,7 @@ def test_the_counts_of_a_service_go_on_where_they_were(tmp_path: Path) -> None:
     @app.service(
         name="poll",
         retry=Retry(on=OSError, attempts=4, backoff=constant(1)),
-        attempts=SQLiteAttempts(tmp_path / "attempts.db"),
+        attempt_store=SQLiteAttempts(tmp_path / "attempts.db"),
     )
     async def poll() -> None:
         runs.append(asyncio.get_running_loop().time())

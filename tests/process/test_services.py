@@ -29,7 +29,9 @@ from mainspring.service import stopping
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 
 def say(*words):
-    print(*words, flush=True)
+    # In one piece: print() writes the end of the line by itself, and another thread may come between.
+    sys.stdout.write(" ".join(map(str, words)) + "\\n")
+    sys.stdout.flush()
 """
 
 SUPERVISED = """
@@ -94,7 +96,7 @@ async def fails():
 runs = 0
 retry = Retry(on=OSError, attempts=5, backoff=constant(0))
 sup = Supervisor()
-sup.add(Service("poll", fails, retry=retry, attempts=SQLiteAttempts(sys.argv[1])))
+sup.add(Service("poll", fails, retry=retry, attempt_store=SQLiteAttempts(sys.argv[1])))
 try:
     asyncio.run(sup.run())
 except OSError as error:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from msgspec.structs import replace as replace_struct
 
@@ -99,6 +99,9 @@ class App(Definitions):
         """
         return Task(name, Parameters(anything, task=name), self._home, Settings())
 
+    @overload
+    def service(self, fn: ServiceFunction, /) -> ServiceFunction: ...
+    @overload
     def service(
         self,
         *,
@@ -110,9 +113,24 @@ class App(Definitions):
         stop: Hook | None = None,
         on_shutdown: Hook | None = None,
         logger: Logger | None = None,
-        attempts: AttemptStore | None = None,
-    ) -> Callable[[ServiceFunction], ServiceFunction]:
-        """Run a function beside every worker of this app, one per process; see `Service` for the options.
+        attempt_store: AttemptStore | None = None,
+    ) -> Callable[[ServiceFunction], ServiceFunction]: ...
+    def service(
+        self,
+        *functions: ServiceFunction,
+        name: str | None = None,
+        every: Duration | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        delay: Duration = 0.0,
+        stop: Hook | None = None,
+        on_shutdown: Hook | None = None,
+        logger: Logger | None = None,
+        attempt_store: AttemptStore | None = None,
+    ) -> ServiceFunction | Callable[[ServiceFunction], ServiceFunction]:
+        """Run a function beside every worker of this app, one per process: `@app.service`, or `@app.service(every=…)`.
+
+        See `Service` for the options.
 
         It starts after the worker and ends before it. `name`: default the module and name of the function. A sync
         function runs in a thread of its own, and may take the event that asks it to return. A service that fails for
@@ -125,7 +143,7 @@ class App(Definitions):
         """
 
         def decorate(fn: ServiceFunction) -> ServiceFunction:
-            called = name or f"{fn.__module__}.{fn.__qualname__}"
+            called = name or default_name(fn)
             if any(each.name == called for each in self._services):
                 raise InvalidOption(f"there is a service {called!r} already; give one of them another name=")
             service = Service(
@@ -138,12 +156,12 @@ class App(Definitions):
                 stop=stop,
                 on_shutdown=on_shutdown,
                 logger=logger,
-                attempts=attempts,
+                attempt_store=attempt_store,
             )
             self._services.append(service)
             return fn
 
-        return decorate
+        return decorate(*functions) if functions else decorate
 
     # --- jobs
 
@@ -345,3 +363,13 @@ class App(Definitions):
             replace_struct(job, **{**more, "correlation": job.correlation or more["correlation"]}) for job in flow.jobs
         )
         return Flow(tuple(jobs), flow.groups)
+
+
+def default_name(fn: object) -> str:
+    """The name of a service that was given none. Raises InvalidOption for what has no name of its own."""
+    if isinstance(fn, str):
+        raise InvalidOption(f"@app.service takes its options by keyword, as in @app.service(name={fn!r})")
+    name = getattr(fn, "__qualname__", None)
+    if name is None:
+        raise InvalidOption(f"{fn!r} has no name for a service; give it one: app.service(name=…)")
+    return f"{getattr(fn, '__module__', '')}.{name}"

@@ -86,7 +86,7 @@ class Definitions:
             async def send_email(ctx: Context, to: str, subject: str = "Hi") -> int: ...
         """
         if functions:
-            return self._define(functions[0], name, {})
+            return self._define(functions[0], name, defaults)
 
         def decorate(fn: Callable[..., object], /) -> Task[..., object]:
             return self._define(fn, name, defaults)

@@ -56,7 +56,7 @@ def _outcome(error: BaseException, failure: Failure) -> Outcome:
 
 
 def _in_seconds(after: Duration) -> float:
-    wait = seconds(after)
+    wait = seconds(after, "after")
     return min(wait, LONGEST_WAIT) if wait > 0 else 0.0  # written so that NaN is 0
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, TypeVar
 
 from mainspring.retries.hints import asked_wait
@@ -82,6 +83,9 @@ class Counts:
                 runs = sum(decision.counters.values())
                 note_once(error, GAVE_UP, f"{runs} failed run(s) in {elapsed:.3g} s: {decision.reason}")
             return None
+        if decision.trouble is not None:
+            text = "service %r: its backoff failed; the default decides"
+            self._log.error(text, self._name, exc_info=decision.trouble)
         self._rate = self._rate.failed(at, self._restarts)
         self.degraded = decision.degraded
         return max(decision.seconds, self._restarts.least_wait(self._rate))
@@ -105,7 +109,7 @@ class Kept:
 
     def __init__(self, service: Service) -> None:
         self._owner = service.name
-        self._store = service.attempts
+        self._store = service.attempt_store
         self._log: Logger = service.logger or log
         self._failing = False
         self._any = False
@@ -114,7 +118,7 @@ class Kept:
         """What an earlier process has counted."""
         if self._store is None:
             return {}
-        found = await self._answer(self._store.load(self._owner))
+        found = await self._answer(partial(self._store.load, self._owner))
         self._any = found is None or bool(found)  # None: perhaps there are some
         return found or {}
 
@@ -123,18 +127,18 @@ class Kept:
         if self._store is None:
             return 0
         self._any = True
-        return await self._answer(self._store.add(self._owner, key)) or 0
+        return await self._answer(partial(self._store.add, self._owner, key)) or 0
 
     async def reset(self) -> None:
         """Forget what may be there; tried again at the next success when the store does not answer."""
         if self._store is not None and self._any:
-            await self._answer(self._store.reset(self._owner))
+            await self._answer(partial(self._store.reset, self._owner))
             self._any = self._failing
 
-    async def _answer(self, asked: Awaitable[T]) -> T | None:
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T | None:
         try:
             async with asyncio.timeout(STORE_LIMIT):
-                answer = await asked
+                answer = await ask()
         except Exception as error:  # noqa: BLE001  # whatever its store raises
             if not self._failing:
                 self._log.warning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-State = Literal["up", "waiting", "ended", "failed", "cancelled"]
+State = Literal["up", "waiting", "overdue", "ended", "failed", "cancelled"]
 
 ERROR_LIMIT = 1000  # characters of an error's text that are kept
 
@@ -15,7 +15,9 @@ class Health:
     """One service as it is now.
 
     `state`: `up` (it runs, or an interval service is between two ticks) · `waiting` (before its first run, or in
-    the backoff after an error) · `ended` (returned) · `failed` (a permanent error) · `cancelled`.
+    the backoff after an error) · `overdue` (it goes on after it had to end) · `ended` (returned) · `failed` (a permanent
+    error) · `cancelled`. A service had to end when its `timeout` is over and its thread has not returned, or when its
+    supervisor has stopped it and 5 s after the `grace` it had not ended; when it does end, the state says how.
     `restarts`: how often it ran again after an error. `last_error`: class and text of the newest error; it stays
     after a recovery. `since`: seconds since 1970 at which it came into this state.
 
@@ -32,7 +34,7 @@ class Health:
     @property
     def active(self) -> bool:
         """Whether the service has not ended in one way or another."""
-        return self.state in {"up", "waiting"}
+        return self.state in {"up", "waiting", "overdue"}
 
     def entered(self, state: State, at: float) -> Health:
         """In another state from this time on; unchanged when it is in it already."""

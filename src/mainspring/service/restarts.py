@@ -34,8 +34,11 @@ class Restarts:
     pause: Duration = 10.0
 
     def __post_init__(self) -> None:
+        threshold: object = self.threshold
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+            raise InvalidOption(f"threshold of Restarts must be a number of failures, not {threshold!r}")
         for field in ("threshold", "half_life", "pause"):
-            value = seconds(getattr(self, field))
+            value = seconds(getattr(self, field), f"{field} of Restarts")
             if not math.isfinite(value) or value <= 0:
                 raise InvalidOption(f"{field} of Restarts must be above 0, not {value!r}")
             object.__setattr__(self, field, value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import math
 from typing import Final
 
 from mainspring.clock import Clock, seconds
-from mainspring.errors import AttemptTimeout
+from mainspring.errors import AttemptTimeout, InvalidOption
 from mainspring.retries.policy import Fallback
 from mainspring.service.counts import Counts
 from mainspring.service.health import Health, State
@@ -79,7 +80,8 @@ class Life:
             self._thread.ask()
 
     def leave_behind(self) -> bool:
-        """Wait no longer for the thread, if it is one; whether the life ends by that."""
+        """It is overdue; wait no longer for the thread, if it is one. Whether the life ends by that."""
+        self._enter("overdue")
         if self._thread is None:
             return False
         self._thread.leave_behind()
@@ -95,21 +97,14 @@ class Life:
     async def _keep_up(self) -> None:
         loop = asyncio.get_running_loop()
         every = None if self.service.every is None else seconds(self.service.every)
-        if self._before is not None:
-            await self._before.over()
-            self._before = None
-        delay = seconds(self.service.delay)
-        if delay and await self._pause(delay):
-            return
-        await self._counts.load()
-        if self._told_to_stop.is_set():
+        if not await self._may_begin():
             return
         origin, ticks = loop.time(), 0
         while True:
             self._enter("up")
             self._counts.run_begins(loop.time())
             try:
-                await self._run_once()
+                nothing_run = is_generator(await self._run_once())
             except Exception as error:
                 self.health = self.health.erred(error)
                 wait = await self._counts.failed(error, loop.time())
@@ -119,6 +114,11 @@ class Life:
                     return
                 origin, ticks = loop.time(), 0
                 continue
+            if nothing_run:  # and no policy can help
+                raise InvalidOption(
+                    f"service {self.service.name!r} returned a generator, of which nothing has run; give a function"
+                    " that does the work and returns"
+                )
             await self._counts.succeeded()
             if every is None:
                 return
@@ -126,11 +126,22 @@ class Life:
             if await self._pause(origin + ticks * every - loop.time()):
                 return
 
-    async def _run_once(self) -> None:
+    async def _may_begin(self) -> bool:
+        """Wait until the first run may begin; False when the service was told to stop meanwhile."""
+        if self._before is not None:
+            await self._before.over()
+            self._before = None
+        delay = seconds(self.service.delay)
+        if delay and await self._pause(delay):
+            return False
+        await self._counts.load()
+        return not self._told_to_stop.is_set()
+
+    async def _run_once(self) -> object:
         limit = self._limit = asyncio.timeout(self._timeout)
         try:
             async with limit:
-                await self._work()
+                return await self._work()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -144,18 +155,23 @@ class Life:
                 raise self._too_long() from error
             raise
 
-    async def _work(self) -> None:
+    async def _work(self) -> object:
         if self._thread is None:
-            await self.service.run()
-            return
-        late: asyncio.TimerHandle | None = None
+            return await self.service.run()
+        late: list[asyncio.TimerHandle] = []
         if self._timeout is not None:
-            late = asyncio.get_running_loop().call_later(self._timeout + OVERDUE_AFTER, self._tell_overdue)
+            loop = asyncio.get_running_loop()
+            late.append(loop.call_later(self._timeout, self._enter_overdue))
+            late.append(loop.call_later(self._timeout + OVERDUE_AFTER, self._tell_overdue))
         try:
-            await self._thread.run()
+            return await self._thread.run()
         finally:
-            if late is not None:
-                late.cancel()
+            for timer in late:
+                timer.cancel()
+
+    def _enter_overdue(self) -> None:
+        if self._in_thread:
+            self._enter("overdue")
 
     def _tell_overdue(self) -> None:
         if not self._in_thread:
@@ -199,6 +215,11 @@ class Life:
 
     def _enter(self, state: State) -> None:
         self.health = self.health.entered(state, self._clock.now())
+
+
+def is_generator(value: object) -> bool:
+    """Whether a run has returned a generator, async or not, in place of doing its work."""
+    return inspect.isgenerator(value) or inspect.isasyncgen(value)
 
 
 def next_tick(last: int, passed: float, every: float) -> int:

@@ -54,7 +54,8 @@ class Service:
     A sync function runs in a thread of its own. When it has one parameter without default it is given a
     `threading.Event` that is set when it is to return: its `timeout` is over, or the service stops. It has ended when
     it has returned, not before; one that does not return in time is told of as `overdue`, and keeps neither the
-    supervisor nor the interpreter from ending. What it returns is awaited by the loop when it is a coroutine.
+    supervisor nor the interpreter from ending. What it returns is awaited by the loop when it is a coroutine. A run
+    that returns a generator, of which nothing has run, is an error that no policy retries.
 
     `retry` says which errors are worth another run; without it every error is permanent. A wait that the error itself
     asks for (`Retry-After`) stands in place of the backoff. Counts begin anew after
@@ -64,7 +65,7 @@ class Service:
     for calls has no meaning here: `raise_group` is passed over, a retry budget or a circuit breaker is refused; put
     those on the calls that the service makes.
 
-    `attempts` keeps the counts where they outlive this process, under the service's name: a service that had given up
+    `attempt_store` keeps the counts where they outlive this process, under the service's name: a service that had given up
     has one try after a restart. They are cleared at a success, not by a cancellation. Each rule then needs a key that
     stays the same.
 
@@ -90,19 +91,22 @@ class Service:
     stop: Hook | None = None
     on_shutdown: Hook | None = None
     logger: Logger | None = None
-    attempts: AttemptStore | None = None
+    attempt_store: AttemptStore | None = None
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise InvalidOption("a service needs a name")
+        name: object = self.name
+        if not isinstance(name, str) or not name:
+            raise InvalidOption(
+                f'a service needs a name and a function, as in Service("poll", poll); the name is {name!r}'
+            )
         self._check_function()
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise InvalidOption(f"retry of service {self.name!r} must be a Retry, not {self.retry!r}")
-        for field in ("stop", "on_shutdown"):
-            if getattr(self, field) is not None and not callable(getattr(self, field)):
-                raise InvalidOption(f"{field} of service {self.name!r} must be an async function without arguments")
+        self._check_hook("stop", self.stop)
+        self._check_hook("on_shutdown", self.on_shutdown)
         if self.logger is not None and not isinstance(self.logger, logging.Logger | logging.LoggerAdapter):
             raise InvalidOption(f"logger of service {self.name!r} must be one of `logging`, not {self.logger!r}")
+        self._check_attempt_store()
         if self.retry is not None:
             self.check_policy(self.retry)
         for field in ("every", "timeout"):
@@ -138,7 +142,7 @@ class Service:
                 f"service {self.name!r} cannot have a policy with a budget or a breaker: these are for calls. Put it on"
                 " the function that the service calls, by @retry(policy); a supervisor slows services by `restarts`"
             )
-        if self.attempts is not None and (rule := unstable_rule(policy)) is not None:
+        if self.attempt_store is not None and (rule := unstable_rule(policy)) is not None:
             raise InvalidOption(
                 f"service {self.name!r} keeps its attempts, so each rule needs a name that stays the same: give the"
                 f" rule for {rule.on!r} a key=…"
@@ -150,7 +154,8 @@ class Service:
 
     def _check_function(self) -> None:
         if isinstance(self.fn, type) or (not callable(self.fn) and not callable(getattr(self.fn, "run", None))):
-            raise InvalidOption(f"service {self.name!r} needs a function or an object with run(), not {self.fn!r}")
+            said = f"service {self.name!r} needs a function or an object with run(), not {self.fn!r}"
+            raise InvalidOption(f"{said}; {instead_of(self.fn)}")
         if inspect.isgeneratorfunction(self._call) or inspect.isasyncgenfunction(self._call):
             raise InvalidOption(f"service {self.name!r} is a generator; give a function that returns")
         needed = required(self._call)
@@ -166,8 +171,33 @@ class Service:
                 " others with functools.partial"
             )
 
+    def _check_hook(self, field: str, hook: object) -> None:
+        if hook is None:
+            return
+        says = f"{field} of service {self.name!r} must be an async function without arguments"
+        if isinstance(hook, type) or not callable(hook):
+            raise InvalidOption(f"{says}, not {hook!r}; {instead_of(hook)}")
+        if inspect.isgeneratorfunction(hook) or inspect.isasyncgenfunction(hook):
+            raise InvalidOption(f"{says}, and is a generator")
+        if needed := required(hook):
+            names = ", ".join(each.name for each in needed)
+            raise InvalidOption(f"{says}, but needs {names}; bind them with functools.partial")
+
+    def _check_attempt_store(self) -> None:
+        store: object = self.attempt_store
+        methods = (getattr(store, method, None) for method in ("load", "add", "reset"))
+        if store is None or (not isinstance(store, type) and all(map(callable, methods))):
+            return
+        if isinstance(store, int):
+            hint = f"how often it runs is a matter of the policy: retry=Retry(on=…, attempts={store})"
+        else:
+            hint = f"as in attempt_store=SQLiteAttempts({store if isinstance(store, str) else 'attempts.db'!r})"
+        raise InvalidOption(
+            f"attempt_store of service {self.name!r} is a store in which failures are counted, not {store!r}; {hint}"
+        )
+
     def _in_seconds(self, field: str, *, above_zero: bool) -> float:
-        value = seconds(getattr(self, field))
+        value = seconds(getattr(self, field), f"{field} of service {self.name!r}")
         if not math.isfinite(value) or value < 0 or (above_zero and value == 0):
             least = "above 0" if above_zero else "0 or more"
             raise InvalidOption(f"{field} of service {self.name!r} must be {least}, not {value!r}")
@@ -182,3 +212,10 @@ def required(call: Callable[..., object]) -> tuple[inspect.Parameter, ...]:
         return ()
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return tuple(each for each in parameters if each.default is each.empty and each.kind not in variable)
+
+
+def instead_of(given: object) -> str:
+    """What to write in place of what is no function. A coroutine is closed: the error says what is wrong with it."""
+    if inspect.iscoroutine(given):
+        given.close()
+    return "make an object of the class" if isinstance(given, type) else "pass the function itself, without calling it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -99,7 +100,7 @@ async def shut_down(entries: Sequence[Entry], grace: float) -> None:
             try:
                 # Also when the time is over: a hook then gets as far as it can without waiting.
                 async with asyncio.timeout_at(end):
-                    await hook()
+                    await _finished(hook)
             except Exception:
                 entry.life.log.exception("the shutdown hook of service %r failed; the next one runs", entry.name)
             except asyncio.CancelledError:
@@ -126,11 +127,18 @@ async def _ask(entry: Entry, grace: Grace) -> None:
 
 async def _call(stop: Hook, entry: Entry) -> None:
     try:
-        await stop()
+        await _finished(stop)
     except Exception:
         entry.life.log.exception(
             "the stop hook of service %r failed; the service is cancelled when its grace is over", entry.name
         )
+
+
+async def _finished(hook: Hook) -> None:
+    """One that is not async has done its work when it returns."""
+    said: object = hook()
+    if inspect.isawaitable(said):
+        await said
 
 
 def _cancel(entry: Entry) -> None:

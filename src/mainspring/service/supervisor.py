@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import math
 import signal
 from dataclasses import replace
 from types import TracebackType
@@ -12,13 +14,13 @@ from typing import Literal, Self
 from mainspring.clock import Clock, Duration, SystemClock, seconds
 from mainspring.errors import InvalidOption, SupervisorError
 from mainspring.retries.attempt_store import policies_of
-from mainspring.retries.policy import Fallback
+from mainspring.retries.policy import Fallback, Retry
 from mainspring.service.counts import note_once
 from mainspring.service.health import Health
 from mainspring.service.nested import Nested
 from mainspring.service.restarts import Restarts
 from mainspring.service.running import Life
-from mainspring.service.service import Service
+from mainspring.service.service import Service, instead_of
 from mainspring.service.signals import caught
 from mainspring.service.stopping import Entry, Grace, shut_down, stop_services
 
@@ -30,15 +32,20 @@ OnFailure = Literal["stop_all", "isolate"]
 class Supervisor(Nested):
     """Keeps services up while its `async with` block lasts, and stops them all when it is left.
 
-    A service starts when it is added; those that were added before the block start at each entry. An error is retried by the service's own policy, then by `baseline`; one
-    that is not retried is permanent. With `on_failure="stop_all"` (the default) it stops all services, interrupts
-    the block, and is raised from it; with `"isolate"` it ends its own service only and is logged. Failures in
-    quick succession are slowed down by `restarts`.
+    A service starts when it is added; those that were added before the block start at each entry. An error is retried
+    by the service's own policy, then by `baseline`; one that is not retried is permanent. With `on_failure="stop_all"`
+    (the default) it stops all services, interrupts the block, and is raised from it; with `"isolate"` it ends its own
+    service only and is logged. Failures in quick succession are slowed down by `restarts`.
 
     Services stop one after the other, the last added first. One with a `stop` hook may end by itself within
     `grace` (seconds, shared by all); the others are cancelled at once, and those with a hook when the grace is
     over. When all have ended, their shutdown hooks run, last added first, under one `grace` of their own. What
     cancels the block does not cancel this; a second cancellation ends the grace of the services at once.
+
+    So leaving the block takes at most `grace`, then 5 s in which those that were cancelled clean up, then `grace` once
+    more if there are shutdown hooks. (A supervisor below has 5 s for its own services within that, and its `grace` for
+    their hooks.) What goes on even then, such as a thread that does not return, is left behind: it is logged, named by
+    `overdue`, and `overdue` in `health()` until it ends.
 
     A cancelled block raises CancelledError, unless a service failed too: then the failure is raised. When the
     block itself raised, that error stays and the failure is noted on it. A supervisor handles no signals by
@@ -46,6 +53,8 @@ class Supervisor(Nested):
 
     A supervisor may be the `fn` of a service of another one: it then runs what was added to it before, is restarted
     as a whole by the policy of that service, and has ended when all its services have.
+
+    Raises InvalidOption for options that cannot be.
 
     >>> async def main() -> tuple[Health, ...]:
     ...     async def hello() -> None:
@@ -68,11 +77,13 @@ class Supervisor(Nested):
         baseline: Fallback | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._grace = seconds(grace)
-        if self._grace < 0:
+        self._grace = seconds(grace, "grace")
+        if self._grace < 0 or math.isnan(self._grace):
             raise InvalidOption(f"grace must be 0 or more seconds, not {grace!r}")
         if on_failure not in {"stop_all", "isolate"}:
             raise InvalidOption(f'on_failure must be "stop_all" or "isolate", not {on_failure!r}')
+        check_restarts(restarts)
+        check_baseline(baseline)
         self._isolate = on_failure == "isolate"
         self._restarts = restarts or Restarts()
         self._baseline = baseline
@@ -93,10 +104,15 @@ class Supervisor(Nested):
     def add(self, service: Service) -> None:
         """Start a service now; before the block was entered, at each entry.
 
-        Raises InvalidOption when one of that name is there, or when it keeps its attempts and the baseline has rules
-        without a stable key; SupervisorError when the block was left. A name is free again after `stop(name)`, when
-        the service has ended.
+        Raises InvalidOption when one of that name is there, when it keeps its attempts and the baseline has rules
+        without a stable key, and for what is no Service; SupervisorError when the block was left. A name is free again
+        after `stop(name)`, when the service has ended.
         """
+        check_service(service)
+        if service.fn is self:
+            raise InvalidOption(
+                f"service {service.name!r} is this supervisor itself; a supervisor goes into another one"
+            )
         if self._closing is not None or (self._entered and self._parent is None):
             raise SupervisorError(f"service {service.name!r} cannot be added: the supervisor is not running")
         known = self._entries.get(service.name)
@@ -326,3 +342,30 @@ class Supervisor(Nested):
     def _check_entered(self) -> None:
         if not self._entered:
             raise SupervisorError("the supervisor was never entered; use `async with`, or run()")
+
+
+def check_restarts(restarts: object) -> None:
+    """Raise InvalidOption unless this is a Restarts or None."""
+    if restarts is not None and not isinstance(restarts, Restarts):
+        raise InvalidOption(
+            f"restarts must be a Restarts, as in Restarts(threshold=20, pause=10), not {restarts!r}; how often a service"
+            " runs again is said by its own policy, retry=Retry(on=…, attempts=…)"
+        )
+
+
+def check_baseline(baseline: object) -> None:
+    """Raise InvalidOption unless this can be asked about errors, or is None."""
+    if isinstance(baseline, Retry):
+        raise InvalidOption(
+            "baseline must be a Baseline, not a Retry: Baseline({TRANSPORT: policy}) is for errors of the transport,"
+            " Baseline(unknown=policy) for those that nobody knows; for one service write Service(…, retry=policy)"
+        )
+    if baseline is not None and (isinstance(baseline, type) or not callable(getattr(baseline, "advise", None))):
+        raise InvalidOption(f"baseline must be a Baseline, or have an advise() as it has, not {baseline!r}")
+
+
+def check_service(service: object) -> None:
+    """Raise InvalidOption for what is no Service."""
+    if not isinstance(service, Service):
+        how = f"; {instead_of(service)}" if inspect.isawaitable(service) or inspect.isgenerator(service) else ""
+        raise InvalidOption(f'add takes a service, as in add(Service("poll", poll)), not {service!r}{how}')

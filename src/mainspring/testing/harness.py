@@ -134,7 +134,7 @@ class Harness:
         `advance` and one more `drain`. Jobs whose task the app does not know, and those in a paused queue, stay where
         they are. Raises TimeoutError when jobs are still due after `limit` seconds of virtual time.
         """
-        return await work_off(self._entered(), await self._state_of_tasks(), seconds(limit))
+        return await work_off(self._entered(), await self._state_of_tasks(), seconds(limit, "limit"))
 
     async def run(self, duration: Duration) -> int:
         """Let time pass with a worker at work: every job, retries too, runs at its own time.
@@ -251,7 +251,7 @@ async def drain(app: App, *, concurrency: int = 10, limit: Duration = 60) -> int
     async with lifespan_of(app) as state:
         store = await app.store()
         place = Workplace(store, app.registry, app.events, None, new_id, settings(concurrency))
-        return await work_off(place, state, seconds(limit))
+        return await work_off(place, state, seconds(limit, "limit"))
 
 
 def settings(concurrency: int, poll: float = 1.0) -> WorkerSettings:

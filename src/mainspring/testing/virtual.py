@@ -60,7 +60,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> None:
         self.clock = FakeClock() if clock is None else clock
         self.autojump = autojump
-        self._outside_limit = seconds(outside_limit)
+        self._outside_limit = seconds(outside_limit, "outside_limit")
         self._outside = 0
         self._outside_lock = threading.Lock()
         self._advances: list[Advance] = []

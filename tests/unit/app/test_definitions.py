@@ -318,3 +318,9 @@ def test_services_have_names_of_their_own(app: App) -> None:
     assert app.service(name="s", every=30)(beside) is beside
     with pytest.raises(InvalidOption, match="'s' already"):
         app.service(name="s")(beside)
+
+
+def test_a_function_may_come_with_options(app: App) -> None:
+    """Type checkers want `app.task(queue=…)(fn)`; at run time nothing is lost of what was meant."""
+    task = app.task(asynchronous, name="t", queue="slow")  # type: ignore[call-overload]
+    assert (task.registered.name, task.registered.queue) == ("t", "slow")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 
 import pytest
@@ -87,14 +87,14 @@ def test_ATT_010_a_cancellation_keeps_the_counts_and_a_restart_goes_on_with_them
     work = Scripted(OSError("down"))
 
     async def main() -> None:
-        await run_for(1.5, Service("poll", work, retry=retrying(5), attempts=attempts))
+        await run_for(1.5, Service("poll", work, retry=retrying(5), attempt_store=attempts))
         assert await attempts.load("poll") == {KEY: 2}
         with pytest.raises(OSError, match="down") as caught:
-            await run_for(100, Service("poll", work, retry=retrying(5), attempts=attempts))
+            await run_for(100, Service("poll", work, retry=retrying(5), attempt_store=attempts))
         assert "gave up after 5 failed run(s)" in "".join(caught.value.__notes__)
         assert len(work.runs) == 5
         with pytest.raises(OSError, match="down"):  # it had given up: one try after a restart
-            await run_for(100, Service("poll", work, retry=retrying(5), attempts=attempts))
+            await run_for(100, Service("poll", work, retry=retrying(5), attempt_store=attempts))
         assert len(work.runs) == 6
 
     run_virtual(main())
@@ -106,8 +106,8 @@ def test_the_backoff_goes_on_where_it_was() -> None:
     retry = Retry(on=OSError, attempts=None, backoff=lambda index: 2.0**index)
 
     async def main() -> None:
-        await run_for(5, Service("poll", work, retry=retry, attempts=attempts))  # at 0, 1, 3
-        await run_for(100, Service("poll", work, retry=retry, attempts=attempts))
+        await run_for(5, Service("poll", work, retry=retry, attempt_store=attempts))  # at 0, 1, 3
+        await run_for(100, Service("poll", work, retry=retry, attempt_store=attempts))
 
     run_virtual(main())
     assert work.runs[:6] == [0, 1, 3, 5, 13, 29]
@@ -121,7 +121,7 @@ def test_ATT_009_the_counts_are_cleared_at_the_success_not_when_the_next_failure
     async def main() -> None:
         work = Scripted(OSError(), OSError(), None, None, OSError())
         async with Supervisor() as sup:
-            sup.add(Service("poll", work, every=10, retry=retrying(5), attempts=attempts))
+            sup.add(Service("poll", work, every=10, retry=retrying(5), attempt_store=attempts))
             for moment in (0.5, 1.5, 2.5, 20, 22.5):
                 await asyncio.sleep(moment - now())
                 seen.append(await attempts.load("poll"))
@@ -135,7 +135,7 @@ def test_ATT_009_a_one_shot_that_ends_well_clears_them_as_well(attempts: Attempt
 
     async def main() -> None:
         sup = Supervisor()
-        sup.add(Service("once", Scripted(OSError(), None), retry=retrying(3), attempts=attempts))
+        sup.add(Service("once", Scripted(OSError(), None), retry=retrying(3), attempt_store=attempts))
         await sup.run()
         assert await attempts.load("once") == {}
 
@@ -151,8 +151,8 @@ def test_ATT_011_the_counts_of_another_service_stay(attempts: AttemptStore) -> N
         retry = retrying(None)
         await run_for(
             2.5,
-            Service("good", good, every=5, retry=retry, attempts=attempts),
-            Service("bad", bad, retry=retry, attempts=attempts),
+            Service("good", good, every=5, retry=retry, attempt_store=attempts),
+            Service("bad", bad, retry=retry, attempt_store=attempts),
         )
         assert await attempts.load("good") == {}
         assert await attempts.load("bad") == {KEY: 3}
@@ -166,7 +166,7 @@ def test_S1_19_what_a_baseline_counts_is_kept_under_its_category() -> None:
 
     async def main() -> None:
         async with Supervisor(baseline=baseline) as sup:
-            sup.add(Service("poll", Scripted(ConnectionResetError()), attempts=attempts))
+            sup.add(Service("poll", Scripted(ConnectionResetError()), attempt_store=attempts))
             await asyncio.sleep(1.5)
         assert await attempts.load("poll") == {"baseline:transport:builtins.ConnectionError": 2}
 
@@ -179,7 +179,7 @@ def test_a_baseline_with_a_rule_that_has_no_stable_key_is_refused() -> None:
         sup = Supervisor(baseline=baseline)
         sup.add(Service("a", Scripted(None)))
         with pytest.raises(InvalidOption, match="key="):
-            sup.add(Service("b", Scripted(None), attempts=MemoryAttempts()))
+            sup.add(Service("b", Scripted(None), attempt_store=MemoryAttempts()))
 
 
 def test_two_that_count_for_one_owner_share_its_counts() -> None:
@@ -191,8 +191,8 @@ def test_two_that_count_for_one_owner_share_its_counts() -> None:
         one, other = Supervisor(), Supervisor()
         with pytest.raises(OSError, match="second"):
             async with one, other:
-                one.add(Service("poll", first, retry=retrying(4), attempts=attempts))
-                other.add(Service("poll", second, retry=retrying(4), attempts=attempts, delay=0.5))
+                one.add(Service("poll", first, retry=retrying(4), attempt_store=attempts))
+                other.add(Service("poll", second, retry=retrying(4), attempt_store=attempts, delay=0.5))
                 await asyncio.sleep(100)
         assert (first.runs, second.runs) == ([0.0, 1.0], [0.5, 1.5])
         assert await attempts.load("poll") == {KEY: 4}
@@ -211,7 +211,7 @@ def test_without_its_store_a_service_lives_on_counts_in_memory(hangs: bool, capl
 
     async def main() -> None:
         with pytest.raises(OSError, match="down"):
-            await run_for(1000, Service("poll", work, retry=retrying(3), attempts=broken))
+            await run_for(1000, Service("poll", work, retry=retrying(3), attempt_store=broken))
 
     run_virtual(main())
     assert work.runs == ([5.0, 11.0, 17.0] if hangs else [0.0, 1.0, 2.0])
@@ -227,7 +227,7 @@ def test_when_the_store_is_back_it_is_told_so_and_forgets_at_the_next_success(ca
         await broken.memory.add("poll", KEY)  # of a process that was killed
         work = Scripted(OSError(), None, None, None)
         async with Supervisor() as sup:
-            sup.add(Service("poll", work, every=10, retry=retrying(5), attempts=broken))
+            sup.add(Service("poll", work, every=10, retry=retrying(5), attempt_store=broken))
             await asyncio.sleep(5)
             assert await broken.memory.load("poll") == {KEY: 1}
             broken.works = True
@@ -244,7 +244,7 @@ def test_when_the_store_is_back_it_is_told_so_and_forgets_at_the_next_success(ca
 def test_it_can_be_stopped_while_it_waits_for_its_store() -> None:
     async def main() -> None:
         async with Supervisor() as sup:
-            sup.add(Service("poll", Scripted(None), attempts=Broken(hangs=True)))
+            sup.add(Service("poll", Scripted(None), attempt_store=Broken(hangs=True)))
             await asyncio.sleep(1)
         assert now() == 1
         assert sup.health()[0].state == "cancelled"
@@ -260,10 +260,34 @@ def test_one_that_is_asked_to_stop_while_it_waits_for_its_store_does_not_begin()
 
     async def main() -> None:
         async with Supervisor() as sup:
-            sup.add(Service("poll", work, attempts=broken, stop=stop))
+            sup.add(Service("poll", work, attempt_store=broken, stop=stop))
             await asyncio.sleep(1)
         assert now() == 5  # the time that the store was given
         assert sup.health()[0].state == "ended"
 
     run_virtual(main())
     assert work.runs == []
+
+
+class AtOnce:
+    """Raises when it is called, not when it is awaited."""
+
+    def load(self, owner: str, /) -> Awaitable[Mapping[str, int]]:
+        raise StoreUnavailable("away")
+
+    def add(self, owner: str, key: str, /) -> Awaitable[int]:
+        raise StoreUnavailable("away")
+
+    def reset(self, owner: str, /) -> Awaitable[None]:
+        raise StoreUnavailable("away")
+
+
+def test_a_store_that_fails_before_it_is_awaited_is_only_one_that_does_not_answer() -> None:
+    work = Scripted(OSError("down"))
+
+    async def main() -> None:
+        with pytest.raises(OSError, match="down"):
+            await run_for(1000, Service("poll", work, retry=retrying(3), attempt_store=AtOnce()))  # type: ignore[arg-type]  # not async
+
+    run_virtual(main())
+    assert work.runs == [0.0, 1.0, 2.0]

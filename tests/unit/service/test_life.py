@@ -224,3 +224,24 @@ def test_health_tells_the_time_of_the_clock() -> None:
             assert sup.health()[1].since == 5010.0
 
     run_virtual(main(), clock)
+
+
+def test_a_run_on_the_loop_that_cleans_up_after_its_timeout_is_up() -> None:
+    """Overdue is what nobody can cancel, or what has not ended when it was stopped."""
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(10)
+
+    async def main() -> None:
+        sup = Supervisor()
+        async with sup:
+            sup.add(Service("on the loop", cleans_up, timeout=2))
+            sup.add(Service("handed to the loop", lambda: cleans_up(), timeout=2))
+            await asyncio.sleep(5)
+            assert [each.state for each in sup.health()] == ["up", "up"]
+            assert sup.overdue == ()
+
+    run_virtual(main())

@@ -8,12 +8,18 @@ import threading
 import pytest
 
 from mainspring.clock import FakeClock
-from mainspring.errors import SupervisorError
+from mainspring.errors import InvalidOption, SupervisorError
 from mainspring.retries.backoff import constant
 from mainspring.retries.policy import Retry
 from mainspring.service import OnFailure, Service, Supervisor, stopping
 from mainspring.testing.virtual import run_virtual
 from tests.unit.service.doubles import Log, failing, forever, now, states
+
+
+def test_a_supervisor_is_no_service_of_its_own() -> None:
+    itself = Supervisor()
+    with pytest.raises(InvalidOption, match="'nested' is this supervisor itself"):
+        itself.add(Service("nested", itself))
 
 
 def test_it_runs_what_was_added_before_and_is_stopped_in_its_place() -> None:
@@ -190,8 +196,10 @@ def test_what_is_overdue_below_is_told_above_and_hooks_below_have_their_time() -
             await asyncio.sleep(0)
         assert now() == 3 + stopping.UNWIND + 9
         assert sup.overdue == ("inner/lowest/deaf",)
-        assert states(sup) == {"inner": "cancelled", "inner/lowest": "cancelled", "inner/lowest/deaf": "up"}
+        assert states(sup) == {"inner": "cancelled", "inner/lowest": "cancelled", "inner/lowest/deaf": "overdue"}
         release.set()
+        await asyncio.sleep(0.1)
+        assert states(sup)["inner/lowest/deaf"] == "ended"
 
     run_virtual(main())
     assert log == ["deaf hook", "deaf hook done"]

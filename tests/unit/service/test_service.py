@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import threading
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -101,7 +103,10 @@ def wants_a_name(*, stop: threading.Event) -> None: ...
 @pytest.mark.parametrize(
     ("fn", "says"),
     [
-        (Poll, "object with run"),  # the class in place of an object: it would be made, and nothing run
+        (
+            Poll,
+            "object with run.*; make an object of the class",
+        ),  # the class in place of an object: it would be made, and nothing run
         (wants_more, "told to stop by CancelledError"),
         (Poll(), "told to stop by CancelledError"),
         (wants_two, "needs stop, more"),
@@ -112,6 +117,66 @@ def test_a_function_that_cannot_be_called_is_refused_at_once(fn: Any, says: str)
     """S1-43."""
     with pytest.raises(InvalidOption, match=says):
         Service("poll", fn)
+
+
+@pytest.mark.parametrize("name", ["", None, 3, work])
+def test_a_service_has_a_name_that_is_text(name: Any) -> None:
+    with pytest.raises(InvalidOption, match=r'a name and a function, as in Service\("poll", poll\); the name is'):
+        Service(name, work)
+
+
+@pytest.mark.parametrize("field", ["every", "timeout", "delay"])
+@pytest.mark.parametrize("given", ["30", "*/5 * * * *", b"1", True, [1]])
+def test_durations_are_numbers_or_timedeltas(field: str, given: Any) -> None:
+    """A text that looks like a number is refused as well: nothing else here takes one."""
+    with pytest.raises(InvalidOption, match=f"^{field} of service 'poll' must be seconds or a timedelta, not "):
+        Service("poll", work, **{field: given})
+
+
+def test_a_coroutine_in_place_of_the_function_is_closed() -> None:
+    coroutine: Any = work()
+    with pytest.raises(InvalidOption, match=r"not <coroutine .*; pass the function itself, without calling it"):
+        Service("poll", coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (5, r"not 5; how often it runs .* retry=Retry\(on=…, attempts=5\)"),
+        ("x.db", r"not 'x.db'; as in attempt_store=SQLiteAttempts\('x.db'\)"),
+        (MemoryAttempts, r"as in attempt_store=SQLiteAttempts\('attempts.db'\)"),
+        (object(), "as in attempt_store="),
+    ],
+)
+def test_an_attempt_store_is_a_store(given: Any, says: str) -> None:
+    """Found at construction rather than by the first run."""
+    with pytest.raises(InvalidOption, match=f"attempt_store of service 'poll' is a store .*{says}"):
+        Service("poll", work, attempt_store=given)
+
+
+async def takes(event: object) -> None: ...
+
+
+async def yields() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("field", ["stop", "on_shutdown"])
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        (takes, "but needs event; bind them with functools.partial"),
+        (yields, "and is a generator"),
+        (Poll, "make an object of the class"),
+        (3, "not 3"),
+    ],
+)
+def test_a_hook_that_cannot_be_called_is_refused_at_once(field: str, hook: Any, says: str) -> None:
+    """Not found when everything stops."""
+    with pytest.raises(InvalidOption, match=f"{field} of service 'poll' must be an async function .*{says}"):
+        Service("poll", work, **{field: hook})
+    Service("poll", work, stop=partial(takes, 3), on_shutdown=lambda: takes(3))
 
 
 @pytest.mark.parametrize("options", [{"stop": 3}, {"on_shutdown": "x"}, {"logger": "mine"}])
@@ -133,9 +198,9 @@ def test_a_rule_without_a_stable_key_is_refused_when_its_counts_are_kept() -> No
     nameless = Retry(Rule(OSError), Rule(lambda error: True))
     assert Service("poll", work, retry=nameless).retry is nameless
     with pytest.raises(InvalidOption, match=r"give the rule for .*lambda.* a key="):
-        Service("poll", work, retry=nameless, attempts=MemoryAttempts())
+        Service("poll", work, retry=nameless, attempt_store=MemoryAttempts())
     named = Retry(Rule(OSError), Rule(lambda error: True, key="anything"))
-    assert Service("poll", work, retry=named, attempts=MemoryAttempts()).attempts is not None
+    assert Service("poll", work, retry=named, attempt_store=MemoryAttempts()).attempt_store is not None
 
 
 # --- ticks -------------------------------------------------------------------------------------------
@@ -196,6 +261,15 @@ def test_failures_in_quick_succession_are() -> None:
 def test_restarts_refuses_zero() -> None:
     with pytest.raises(InvalidOption, match="half_life"):
         Restarts(half_life=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "says"), [("threshold", "a number of failures"), ("half_life", "seconds or a"), ("pause", "seconds or a")]
+)
+def test_restarts_takes_no_text(field: str, says: str) -> None:
+    given: Any = {field: "20"}
+    with pytest.raises(InvalidOption, match=f"{field} of Restarts must be {says}.*, not '20'"):
+        Restarts(**given)
 
 
 # --- Counts ------------------------------------------------------------------------------------------
@@ -307,6 +381,6 @@ def test_an_error_is_kept_as_text_of_bounded_length() -> None:
 
 
 def test_active() -> None:
-    assert [Health("a", state).active for state in ("up", "waiting", "ended", "failed", "cancelled")] == [
-        True, True, False, False, False,
+    assert [Health("a", state).active for state in ("up", "waiting", "overdue", "ended", "failed", "cancelled")] == [
+        True, True, True, False, False, False,
     ]  # fmt: skip

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from mainspring.clock import SystemClock
 from mainspring.service.restarts import Restarts
 from mainspring.service.running import Life
 from mainspring.service.service import Service
 from mainspring.service.stopping import Entry, Grace, stop_services
+from mainspring.service.supervisor import Supervisor
+from mainspring.testing.virtual import run_virtual
+from tests.unit.service.doubles import now
 
 
 async def test_a_time_limit_that_fires_at_that_moment_does_not_swallow_the_stop() -> None:
@@ -55,3 +60,26 @@ async def test_a_service_is_cancelled_once_only() -> None:
     loop.call_later(0.005, hurry.set_result, None)  # the grace ends in the middle of it: everybody is cancelled again
     assert await stop_services([entry], Grace(5.0, hurry)) == []
     assert cleaned_up == [True]
+
+
+def test_hooks_that_are_not_async_have_done_their_work_when_they_return(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+
+    async def main() -> float:
+        ended = asyncio.Event()
+
+        async def work() -> None:
+            await ended.wait()
+
+        def stop() -> None:
+            told.append("stop")
+            ended.set()
+
+        async with Supervisor(grace=60) as sup:
+            sup.add(Service("a", work, stop=stop, on_shutdown=lambda: told.append("shutdown")))  # type: ignore[arg-type, return-value]  # not what the types ask for
+            began = now()
+        return now() - began
+
+    assert run_virtual(main()) == 0.0
+    assert told == ["stop", "shutdown"]
+    assert caplog.records == []

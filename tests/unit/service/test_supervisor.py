@@ -341,7 +341,7 @@ def test_services_that_do_not_stop_in_time_are_reported(caplog: pytest.LogCaptur
             await asyncio.sleep(0)
         assert sup.overdue == ("bad",)
         assert now() == 35  # the grace, and five seconds to clean up for all that were cancelled after it
-        assert states(sup) == {"good": "cancelled", "bad": "up"}
+        assert states(sup) == {"good": "cancelled", "bad": "overdue"}
         release.set()
         await asyncio.sleep(5)
         assert states(sup)["bad"] == "ended"  # no further tick although it swallowed the cancellation

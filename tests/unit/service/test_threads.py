@@ -292,7 +292,7 @@ async def test_a_thread_that_ignores_the_stop_is_overdue_and_left_behind(
         sup.add(Service("left", deaf))
         await has_begun(deaf)
     assert sup.overdue == ("left",)
-    assert states(sup) == {"left": "up"}  # it does go on
+    assert states(sup) == {"left": "overdue"}  # it does go on
     assert "'left' was cancelled and has not stopped in time" in caplog.text
     assert deaf.stops[0].is_set()
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "service:left"]
@@ -389,7 +389,7 @@ def test_CAN_018_a_timeout_asks_the_thread_to_return_and_waits_for_it(caplog: py
 
     async def main(loop: VirtualLoop) -> None:
         retry = Retry(on=TimeoutError, attempts=None, backoff=constant(1))
-        async with Supervisor() as sup:
+        async with Supervisor(clock=loop.clock) as sup:
             sup.add(Service("slow", deaf, timeout=2, retry=retry, every=10))
             await has_begun(deaf)
             await loop.advance(1.9, wait_outside=False)
@@ -400,12 +400,14 @@ def test_CAN_018_a_timeout_asks_the_thread_to_return_and_waits_for_it(caplog: py
             assert list(sup.overdue) == ["slow"]
             await loop.advance(3600, wait_outside=False)
             (health,) = sup.health()
-            assert (health.state, health.restarts) == ("up", 0)
+            assert (health.state, health.restarts, health.active) == ("overdue", 0, True)
+            assert health.since == pytest.approx(loop.clock.now() - 3600.1, abs=1e-3)  # when its timeout was over
             assert health.last_error == "AttemptTimeout: service 'slow' ran longer than its timeout of 2 s"
             assert deaf.runs == 1
             deaf.release.set()
             await until(lambda: states(sup) == {"slow": "waiting"})
             assert not sup.overdue
+            assert sup.health()[0].active
             deaf.release.clear()
             await loop.advance(1, wait_outside=False)
             await has_begun(deaf)
