@@ -1,4 +1,4 @@
-# hello.py:  pip install mainspring  &&  python hello.py     then press Ctrl-C in the middle and run it again
+# hello.py: press Ctrl-C in the middle, then run it again
 import asyncio
 from contextlib import suppress
 
