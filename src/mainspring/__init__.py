@@ -146,4 +146,4 @@ if not TYPE_CHECKING:  # hidden from type checkers: with it they would accept an
         return value
 
     def __dir__() -> list[str]:
-        return sorted([*globals(), *__all__])
+        return sorted({*globals(), *__all__})

@@ -23,6 +23,10 @@ class InvalidOption(MainspringError, ValueError):
     """An option of a task, job, service or app that is out of range, or contradicts another one."""
 
 
+class InvalidTrigger(InvalidOption):
+    """A trigger that cannot mean anything or would never fire: a bad cron expression, an unknown time zone."""
+
+
 class TaskDefinitionError(MainspringError, TypeError):
     """A function or object that cannot be a task; the message says how to change it."""
 
@@ -62,8 +66,10 @@ class RetriesExhausted(MainspringError, ExceptionGroup[Exception]):
     """Every error of a call that gave up, in order; raised for `Retry(raise_group=True)` only."""
 
     def derive(self, excs: Sequence[Exception], /) -> RetriesExhausted:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]  # it holds Exceptions only
-        """Keep this class in `split()` and `except*`."""
-        return RetriesExhausted(self.message, excs)
+        """Keep this class in `split()` and `except*`, and with it the record of the whole call for `attempts_of`."""
+        part = RetriesExhausted(self.message, excs)
+        part.__dict__.update((name, value) for name, value in self.__dict__.items() if name != "__notes__")
+        return part
 
 
 class CircuitOpen(MainspringError):

@@ -6,6 +6,7 @@ both fail when it does not occur. The lines follow the snippets that the face wa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -348,3 +349,19 @@ async def workers() -> None:
 
 @app.service(every=30)
 async def refresh() -> None: ...
+
+
+@app.service
+async def stay_up() -> None: ...
+
+
+@app.service
+def watch(stop: threading.Event) -> None: ...
+
+
+async def services_stay_functions() -> None:
+    assert_type(await refresh(), None)
+    assert_type(await stay_up(), None)
+    assert_type(watch(threading.Event()), None)
+    app.service("poll")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    app.service(evry=30)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]

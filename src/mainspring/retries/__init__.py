@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mainspring.retries.attempt_file import SQLiteAttempts
     from mainspring.retries.attempt_store import AttemptStore, MemoryAttempts
     from mainspring.retries.attempts import FailedAttempt, attempts_of
+    from mainspring.retries.background_start import background
+    from mainspring.retries.background_task import BackgroundTask, background_done
+    from mainspring.retries.background_thread import BackgroundThread
     from mainspring.retries.backoff import Backoff, constant, exponential, jittered, linear
     from mainspring.retries.block import Attempt, Block, retrying
     from mainspring.retries.breaker import Breaker, CircuitBreaker
@@ -30,9 +33,6 @@ if TYPE_CHECKING:
     from mainspring.retries.errorsets import TRANSIENT, ErrorSet
     from mainspring.retries.hints import WaitHint, retry_after
     from mainspring.retries.hooks import Hooks, RetryDetails, set_hooks
-    from mainspring.retries.in_task import BackgroundTask, background_done
-    from mainspring.retries.in_thread import BackgroundThread
-    from mainspring.retries.launch import background
     from mainspring.retries.policy import Retry, Stop, Wait
     from mainspring.retries.rules import On, Rule
     from mainspring.retries.switches import is_active, is_testing, set_active, set_testing
@@ -111,9 +111,9 @@ _HOME = {
         "mainspring.retries.errorsets": ("TRANSIENT", "ErrorSet"),
         "mainspring.retries.hints": ("WaitHint", "retry_after"),
         "mainspring.retries.hooks": ("Hooks", "RetryDetails", "set_hooks"),
-        "mainspring.retries.in_task": ("BackgroundTask", "background_done"),
-        "mainspring.retries.in_thread": ("BackgroundThread",),
-        "mainspring.retries.launch": ("background",),
+        "mainspring.retries.background_task": ("BackgroundTask", "background_done"),
+        "mainspring.retries.background_thread": ("BackgroundThread",),
+        "mainspring.retries.background_start": ("background",),
         "mainspring.retries.policy": ("Retry", "Stop", "Wait"),
         "mainspring.retries.rules": ("On", "Rule"),
         "mainspring.retries.switches": ("is_active", "is_testing", "set_active", "set_testing"),
@@ -132,4 +132,4 @@ if not TYPE_CHECKING:  # hidden from type checkers: with it they would accept an
         return value
 
     def __dir__() -> list[str]:
-        return sorted([*globals(), *__all__])
+        return sorted({*globals(), *__all__})

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 
-from mainspring.errors import StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
+from mainspring.errors import InvalidOption, StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
 from mainspring.retries import pace
 from mainspring.retries.backoff import constant, jittered
 from mainspring.retries.decorate import attempts_sync
@@ -41,8 +41,10 @@ class SQLiteAttempts:
     is waited for 3 seconds. The file is opened at the first use and closed by `close()`, by leaving `async with`, or
     with the object; it opens again when it is used again.
 
-    Raises, when it is used: StoreUnsuitable for a folder that does not exist and for a file that is not ours,
-    StoreUnavailable when it is locked for too long or cannot be read now, StoreFull.
+    Raises InvalidOption for a path that is no text or `os.PathLike` of text, and for what is no file to SQLite: `""`,
+    `":memory:"`, `"file:…"`; StoreUnsuitable for a folder. Raises, when it is used: StoreUnsuitable for a file in a
+    folder that does not exist and for a file that is not ours, StoreUnavailable when it is locked for too long or
+    cannot be read now, StoreFull.
 
     >>> import tempfile
     >>> async def main(path: str) -> int:
@@ -55,7 +57,7 @@ class SQLiteAttempts:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+        self._path = checked_path(path)
         self._connected = Connected()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="mainspring-attempts")
         weakref.finalize(self, self._connected.close)
@@ -92,6 +94,22 @@ class SQLiteAttempts:
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, self._connected.transaction, self._path, work
         )
+
+
+def checked_path(path: object) -> str:
+    """The path of a file. Raises InvalidOption for what names none, StoreUnsuitable for a folder."""
+    found = os.fspath(cast("os.PathLike[str]", path)) if isinstance(path, os.PathLike) else path
+    if not isinstance(found, str) or "\0" in found:
+        raise InvalidOption(f"the path of the attempts must be a text or a Path without NUL, not {path!r}")
+    # What SQLite takes for a database in memory, or may, depending on how it was built.
+    if not found or found == ":memory:" or found.startswith("file:"):
+        raise InvalidOption(
+            f"SQLite keeps nothing, or not in a file, under the path {found!r}, and the counts would be lost without a "
+            "word: give the path of a file, as in SQLiteAttempts('attempts.db'), or use MemoryAttempts()"
+        )
+    if Path(found).is_dir():
+        raise StoreUnsuitable(f"{found} is a folder; give the path of a file in it, which is made when it is missing")
+    return found
 
 
 class Connected:

@@ -16,8 +16,8 @@ _RECORD: Final = "_mainspring_attempts"
 class FailedAttempt(NamedTuple):
     """One failed run: its number (from 1), its error, and times in seconds.
 
-    `seconds` is when it failed, from the start of the first attempt; without `give_up_after`, from the first
-    failure, because a call that succeeds at once reads no clock. `wait` is the wait after it, None for the last.
+    `seconds` is when it failed, from the start of the first attempt. Without `give_up_after`, budget, breaker and
+    baseline it is from the first failure, because such a call, if it succeeds at once, reads no clock. `wait` is the wait after it, None for the last.
     """
 
     number: int

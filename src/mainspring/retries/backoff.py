@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final, Literal
+from types import CoroutineType
+from typing import Final, Literal, cast
 
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy
@@ -93,7 +94,7 @@ class Jittered(Value):
 
     def delay(self, index: int, random: Callable[[], float]) -> float:
         """Seconds before retry `index` (0-based), drawn from `random`, which gives numbers in [0, 1)."""
-        wait = delay_of(self.backoff, index, random)
+        wait = told_delay(self.backoff, index, random)
         match self.kind:
             case "full":
                 wait *= random()
@@ -159,6 +160,7 @@ def jittered(
     """
     if not callable(backoff):
         raise InvalidPolicy(f"backoff of jittered(…) must be a backoff such as exponential(), not {backoff!r}")
+    checked_backoff(backoff)
     if cap is None:
         inner: float | None = getattr(backoff, "cap", None)
         return Jittered(backoff, kind, _checked_amount(kind, amount), inner)
@@ -166,12 +168,61 @@ def jittered(
 
 
 def delay_of(backoff: Backoff, index: int, random: Callable[[], float]) -> float:
-    """The wait of any backoff in seconds, between 0 and `LONGEST_WAIT`; `random` is asked for jitter only."""
+    """The wait of any backoff in seconds, between 0 and `LONGEST_WAIT`; `random` is asked for jitter only.
+
+    A user's own that fails, or gives no seconds, counts as `DEFAULT_BACKOFF`: it must not hide the error that it was
+    asked about. See `told_delay`.
+    """
+    try:
+        return told_delay(backoff, index, random)
+    except Exception:  # noqa: BLE001  # code of the user's own
+        return DEFAULT_BACKOFF.delay(index, random)
+
+
+def told_delay(backoff: Backoff, index: int, random: Callable[[], float]) -> float:
+    """`delay_of`, of which a user's own backoff may fail. Raises what that raises, and InvalidPolicy for no number."""
     wait = backoff.delay(index, random) if isinstance(backoff, Jittered) else backoff(index)
-    if 0.0 <= wait <= LONGEST_WAIT:
-        return wait
+    try:
+        if 0.0 <= wait <= LONGEST_WAIT:
+            return wait
+    except TypeError:
+        raise InvalidPolicy(f"the backoff {backoff!r} must give seconds, a number, not {wait!r}") from None
     # From a user's own backoff: NaN becomes 0 as well, rather than a sleep that fails.
     return LONGEST_WAIT if wait > 0 else 0.0
+
+
+def checked_backoff(backoff: object) -> Backoff:
+    """The backoff itself. Raises InvalidPolicy unless it is a function that gives seconds, 0 or more.
+
+    One of the user's own is called for the wait before the first retry, to see what it gives; an exception of its own
+    is no reason to refuse it.
+    """
+    if isinstance(backoff, Constant | Linear | Exponential | Jittered):
+        return backoff
+    ours = next((name for name, function in _MAKERS.items() if backoff is function), None)
+    if ours is not None:
+        raise InvalidPolicy(f"backoff: {ours.partition('(')[0]} makes backoffs, and is none itself; write {ours}")
+    if not callable(backoff):
+        wanted = f"constant({backoff})" if isinstance(backoff, int | float) else "constant(2) or exponential()"
+        raise InvalidPolicy(f"backoff must be a function such as {wanted}, not {backoff!r}")
+    _refuse_first(backoff)
+    return cast("Backoff", backoff)
+
+
+def _refuse_first(backoff: Callable[..., object]) -> None:
+    try:
+        first = backoff(0)
+    except Exception as error:  # noqa: BLE001  # of its own, and perhaps for the first wait only
+        if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise InvalidPolicy(f"backoff {backoff!r} must take the index of the retry, from 0 ({error})") from None
+        return
+    if isinstance(first, CoroutineType):
+        first.close()
+        raise InvalidPolicy(f"backoff {backoff!r} is async; it must answer at once")
+    if not isinstance(first, int | float):
+        raise InvalidPolicy(f"backoff must give seconds, a number; {backoff!r} gives {first!r}")
+    if not first >= 0:
+        raise InvalidPolicy(f"backoff must give 0 seconds or more; {backoff!r} gives {first!r}")
 
 
 def checked_seconds(field: str, duration: object, *, zero: bool = False) -> float:
@@ -223,3 +274,11 @@ def _checked_amount(kind: str, amount: Duration | None) -> float:
 
 DEFAULT_BACKOFF: Final = jittered(exponential())
 """1, 2, 4, … up to 30 s, each times a number in [0, 1): full jitter."""
+
+# How a maker is to be called, when it was given in place of what it makes.
+_MAKERS: Final[dict[str, Callable[..., object]]] = {
+    "constant(2)": constant,
+    "linear(1)": linear,
+    "exponential()": exponential,
+    "jittered()": jittered,
+}

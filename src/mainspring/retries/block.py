@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from types import TracebackType
@@ -12,6 +13,7 @@ from mainspring.errors import RetryDefinitionError
 from mainspring.retries import pace
 from mainspring.retries.backoff import Backoff
 from mainspring.retries.decorate import check_listeners, chosen_policy
+from mainspring.retries.explain import explained
 from mainspring.retries.failures import Failures, Terms
 from mainspring.retries.hooks import Hooks
 from mainspring.retries.policy import Fallback, Retry
@@ -30,6 +32,7 @@ def retrying(
     baseline: Fallback | None = None,
     hooks: Hooks | None = None,
 ) -> Block: ...
+@explained("retrying takes one policy, or says which errors by name, as in retrying(on=OSError, attempts=3)")
 def retrying(
     policy: Retry | None = None,
     /,
@@ -43,8 +46,8 @@ def retrying(
 ) -> Block:
     """Attempts as a loop: the body of `with attempt:` runs again when it fails with an error worth it.
 
-    Means what `retry` means, with the same arguments and errors; hooks and logs call it "block". In async code write
-    `async for`; the `with` stays. Type checkers think that the loop may end without a result: put the `return` after
+    Means what `retry` means, with the same arguments and errors; hooks and logs call it by the function in which it
+    stands, "block" outside of one. In async code write `async for`; the `with` stays. Type checkers think that the loop may end without a result: put the `return` after
     it. Leaving the body early, by `return` or `break`, is a success.
 
     >>> tries = 0
@@ -57,7 +60,13 @@ def retrying(
     3
     """
     check_listeners(baseline, hooks)
-    return Block(Terms(chosen_policy(policy, on, attempts, give_up_after, backoff), "block", baseline, hooks))
+    return Block(Terms(chosen_policy(policy, on, attempts, give_up_after, backoff), _place(), baseline, hooks))
+
+
+def _place() -> str:
+    """The qualified name of the function that called `retrying`, which is two calls above."""
+    name = sys._getframe(3).f_code.co_qualname  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # `inspect` is slow to load, and makes a list of frames
+    return "block" if name == "<module>" else name
 
 
 class Attempt:

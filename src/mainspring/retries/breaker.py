@@ -20,6 +20,9 @@ class Breaker(Protocol):
     Every `admit` that answered 0 is followed by exactly one of `succeeded`, `failed` and `abandoned`. Times are
     monotonic seconds; `admitted` is the `now` of that attempt's `admit`: by it a late answer is known. Called from
     many threads and tasks at once; must not block.
+
+    It may have a `snapshot(now)` as well, whose answer has `retry_after`: seconds for which it surely lets nobody
+    through, else 0. A call whose next wait is shorter then gives up at once; without it, after that wait.
     """
 
     def admit(self, now: float, /) -> float:
@@ -96,7 +99,8 @@ class CircuitBreaker:
     place back, and so do those that have said nothing for a `pause`. Attempts that began before the last change no
     longer count. One breaker stands for one other side: make it once, give it to every policy for that side.
 
-    A call that meets it open raises `CircuitOpen`; `name` is for that error. It counts in this process only, and
+    A call that meets it open raises `CircuitOpen`; `name` is for that error. A call under way gives up at the failure
+    that opens it, unless its next wait lasts as long as the pause. It counts in this process only, and
     may be used from many threads and tasks. Raises InvalidPolicy for numbers that cannot mean anything.
 
     >>> breaker = CircuitBreaker(failures=2, pause=30)

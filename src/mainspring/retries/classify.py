@@ -47,8 +47,10 @@ class Baseline:
     as a *degraded* policy, of which the driver logs each wait as an error. A rule that has given up is final: the
     baseline is not asked. Each policy counts under keys of its own, `baseline:<category>:<rule>`.
 
-    Budget, breaker and wait_hint are those of the call's own policy. Raises InvalidPolicy for a policy here that
-    has one of them: it would never be asked.
+    `give_up_after` of a policy here counts from the start of the call, as that of the call's own policy does; the
+    shorter one holds. It is looked at after a failure, and cuts no attempt short. Budget, breaker, wait_hint and
+    raise_group are those of the call's own policy. Raises InvalidPolicy for a policy here that has one of them,
+    which would never be asked, and for a field that is not what it should be.
 
     >>> baseline = Baseline({TRANSPORT: Retry(on=Exception, attempts=None)})
     >>> baseline.advise(ConnectionResetError()).key
@@ -60,9 +62,17 @@ class Baseline:
     classifier: Classifier | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.policies, Mapping):
+            raise InvalidPolicy(
+                f"policies must be a dict such as {{TRANSPORT: Retry(…)}}, not {self.policies!r}; "
+                "the policy for whatever nobody knows is unknown=…"
+            )
+        if self.classifier is not None:
+            _check_classifier(self.classifier)
         for category, policy in [*self.policies.items(), (UNKNOWN, self.unknown)]:
-            for name in ("budget", "breaker", "wait_hint"):
-                if getattr(policy, name, None) is not None:
+            _check_policy(category, policy)
+            for name in ("budget", "breaker", "wait_hint", "raise_group"):
+                if getattr(policy, name, None) not in (None, False):
                     raise InvalidPolicy(
                         f"the policy of a baseline for {category!r} has a {name}, which would never be asked; "
                         "give it to the policy of the call"
@@ -81,6 +91,26 @@ class Baseline:
         if self.unknown is not None:
             return Advice(self.unknown, f"baseline:{UNKNOWN}", said.retry_after or None, degraded=True)
         return None
+
+
+def _check_classifier(classifier: object) -> None:
+    if not callable(classifier):
+        raise InvalidPolicy(f"classifier must be a function from an error to a Classification, not {classifier!r}")
+    from inspect import iscoroutinefunction  # noqa: PLC0415  # slow to load; few baselines have a classifier
+
+    if iscoroutinefunction(classifier):
+        raise InvalidPolicy(f"classifier {classifier!r} is async; it must answer at once")
+
+
+def _check_policy(category: object, policy: object) -> None:
+    if not isinstance(category, str):
+        raise InvalidPolicy(
+            f"policies: a category is TRANSPORT, SERVICE or a text of your classifier's, not {category!r}; "
+            "what to do about a class of errors belongs into a Rule"
+        )
+    if not isinstance(policy, Retry) and not (policy is None and category == UNKNOWN):
+        field = "unknown" if category == UNKNOWN else f"policies[{category!r}]"
+        raise InvalidPolicy(f"{field} must be a Retry, not {policy!r}")
 
 
 def classify_transport(error: BaseException) -> Classification | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy, RetryDefinitionError
 from mainspring.retries import pace
 from mainspring.retries.backoff import Backoff
+from mainspring.retries.explain import explained
 from mainspring.retries.failures import Failures, Terms
 from mainspring.retries.hooks import Hooks, checked_hooks
 from mainspring.retries.policy import Fallback, Retry
@@ -39,6 +41,7 @@ def retry(
     baseline: Fallback | None = None,
     hooks: Hooks | None = None,
 ) -> RetryDecorator: ...
+@explained("retry takes one policy, or says which errors by name, as in @retry(on=OSError, attempts=3)")
 def retry(
     policy: Retry | None = None,
     /,
@@ -58,9 +61,9 @@ def retry(
 
     `give_up_after` bounds attempts and waits together. An async attempt under way when it ends is cancelled, and
     `RetryTimeout` raised from the last error; a sync one is left to end, and its value counts. Times run from the
-    start of the first attempt with `give_up_after`, else from its failure.
+    start of the first attempt with `give_up_after`, a budget, a breaker or a baseline, else from its failure.
 
-    `baseline` is asked when no rule matches. `hooks` are told of waits and ends, beside those of `set_hooks`; the
+    `baseline` is asked when no rule matches; its own `give_up_after` cuts no attempt short. `hooks` are told of waits and ends, beside those of `set_hooks`; the
     log `mainspring.retries` gets a line for each (INFO; for waits of degraded policies ERROR), never with arguments
     or results. With a `breaker` in the policy, a call whose first attempt it refuses raises `CircuitOpen`.
 
@@ -68,7 +71,9 @@ def retry(
     meant to be shared, budget and breaker. A wait of 0 does not yield to other tasks.
 
     Raises InvalidPolicy for a policy that cannot mean anything; RetryDefinitionError for generators and the like,
-    and for a baseline or hooks that are none.
+    for a baseline or hooks that are none, and for a keyword that does not exist. The call of a plain function raises
+    RetryDefinitionError when it gives a coroutine or a generator, of which nothing has run: of a function without
+    time limit, budget and breaker only its first value is looked at.
 
     >>> answers = iter([OSError("down"), OSError("still down"), "up"])
     >>> @retry(on=OSError, backoff=lambda index: 0)
@@ -135,24 +140,66 @@ def _retry_sync(fn: Callable[P, R], terms: Terms) -> Callable[P, R]:
 
         @functools.wraps(fn)
         def watched(*args: P.args, **kwargs: P.kwargs) -> R:
-            return attempts_sync(fn, Failures(terms, pace.monotonic()), 0.0, None, *args, **kwargs)
+            result = attempts_sync(fn, Failures(terms, pace.monotonic()), 0.0, None, *args, **kwargs)
+            refuse_unrun(result, terms.name)
+            return result
 
         return watched
+
+    run = fn
+
+    def first(*args: P.args, **kwargs: P.kwargs) -> R:
+        return looked_at(fn(*args, **kwargs))
+
+    def looked_at(result: R) -> R:
+        nonlocal run
+        refuse_unrun(result, terms.name)
+        run = fn  # what makes coroutines always does; a look at every value would cost a sixth of the call
+        return result
+
+    run = first
 
     # Nothing but the call itself until something fails: no clock, no object.
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return fn(*args, **kwargs)
+            return run(*args, **kwargs)
+        except NothingRan:
+            raise  # whatever the policy is for
         except Exception as error:
             failures = Failures(terms)
             wait = failures.add(error, pace.monotonic())
             if wait is None:
                 raise
         # Outside of the except: later errors are not "during handling of" the first.
-        return attempts_sync(fn, failures, wait, None, *args, **kwargs)
+        result = attempts_sync(fn, failures, wait, None, *args, **kwargs)
+        return result if run is fn else looked_at(result)
 
     return call
+
+
+class NothingRan(RetryDefinitionError):
+    """A function has returned what has yet to run."""
+
+
+_UNRUN: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
+
+
+def refuse_unrun(result: object, name: str) -> None:
+    """Raise RetryDefinitionError for a value that has yet to run: its errors come when no attempt is under way."""
+    if type(result) not in _UNRUN:
+        return
+    if isinstance(result, CoroutineType | GeneratorType):
+        result.close()
+    if isinstance(result, CoroutineType):
+        raise NothingRan(
+            f"{name} returned a coroutine, of which nothing has run, so that nothing is tried again: give retry the "
+            "async function itself, its arguments by functools.partial, or write `async def` and `await` in it"
+        )
+    raise NothingRan(
+        f"{name} returned a generator, of which nothing has run, so that nothing is tried again: "
+        "retry the function that makes one item, or return a list"
+    )
 
 
 def attempts_sync(

@@ -6,7 +6,7 @@ import math
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from mainspring.retries.backoff import LONGEST_WAIT, Backoff, Constant, Exponential, Jittered, Linear, delay_of
+from mainspring.retries.backoff import LONGEST_WAIT, Backoff, Constant, Exponential, Jittered, Linear, told_delay
 
 if TYPE_CHECKING:
     from mainspring.retries.policy import Retry
@@ -80,7 +80,7 @@ def schedule(rule: Rule) -> Schedule:
 def span_of(backoff: Backoff, index: int) -> Span:
     """Between which seconds the wait before retry `index` (0-based) lies, whatever chance does."""
     if not isinstance(backoff, Jittered):
-        wait = delay_of(backoff, index, _no_chance)
+        wait = told_delay(backoff, index, _no_chance)
         return Span(wait, wait)
     low, high = span_of(backoff.backoff, index)
     match backoff.kind:

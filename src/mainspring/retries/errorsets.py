@@ -13,12 +13,23 @@ from mainspring.retries.value import Value
 # Errors that only carry another one in `reason` and say nothing by themselves.
 _CARRIERS: Final = frozenset({"urllib.error.URLError", "urllib3.exceptions.MaxRetryError"})
 
+# Errors that their libraries make of the one being handled, and do not raise from it, or say so no more.
+_MADE_OF_CONTEXT: Final = frozenset({
+    "httpcore.ConnectError",
+    "redis.exceptions.ConnectionError",
+    "requests.exceptions.ConnectionError",
+})  # fmt: skip
+
+_WRAPPERS: Final = _CARRIERS | _MADE_OF_CONTEXT
+_WRONG_CERTIFICATE: Final = "ssl.SSLCertVerificationError"
+
 
 class ErrorSet(Value):
     """An immutable set of error classes.
 
     Members are classes, qualified names (`"httpx.TransportError"`: nothing is imported), `"errno.EHOSTUNREACH"` for
-    an OSError with that number, or other sets. An error belongs to the set when its class or a base class does.
+    an OSError with that number, or other sets. An error belongs to the set when its class or a base class does; one
+    that was raised from a wrong certificate counts as an `"ssl.SSLCertVerificationError"` as well.
     `a | b` holds what either holds; `a - b` holds what `a` holds and `b` does not; `x in a` takes a class or an
     error. Two classes of the same module and qualified name are the same to a set.
 
@@ -99,10 +110,14 @@ def names_of(error: BaseException) -> frozenset[str]:
     if isinstance(error, OSError) and error.errno is not None:
         code = errno.errorcode.get(error.errno)
         names = names if code is None else names | {f"errno.{code}"}
+    if error.__cause__ is None and names.isdisjoint(_WRAPPERS):
+        return names  # nearly always
     if not names.isdisjoint(_CARRIERS):
         reason: object = getattr(error, "reason", None)
         if isinstance(reason, BaseException) and reason is not error:
             names = names | names_of(reason)
+    if any(_WRONG_CERTIFICATE in behind for behind in _names_behind(error)):
+        names = names | {_WRONG_CERTIFICATE}
     return names
 
 
@@ -116,6 +131,21 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
+def _names_behind(error: BaseException) -> Iterator[frozenset[str]]:
+    """The names of `causes_of`, also behind errors that a library made of another one and did not raise from it.
+
+    Elsewhere, what was being handled says nothing: it may be the failure to which this whole call is the answer.
+    """
+    seen: set[int] = set()
+    made: BaseException | None = error
+    while made is not None and id(made) not in seen:
+        seen.add(id(made))
+        kind: type = type(made)
+        names = class_names(kind)
+        yield names
+        made = made.__context__ if made.__cause__ is None and names & _MADE_OF_CONTEXT else made.__cause__
+
+
 def _checked_name(member: type[BaseException] | str) -> str:
     if isinstance(member, str):
         if "." not in member:
@@ -126,11 +156,23 @@ def _checked_name(member: type[BaseException] | str) -> str:
 
 def checked_class(cls: object) -> type[Exception]:
     """The class itself. Raises InvalidPolicy unless it is an error that may be retried."""
+    given = cls
     if not isinstance(cls, type) or not issubclass(cls, BaseException):
-        raise InvalidPolicy(f"on: {cls!r} is no error class")
+        raise InvalidPolicy(f"on: {cls!r} is no error class{_instead(given)}")
     if not issubclass(cls, Exception):
         raise InvalidPolicy(f"on: {cls.__qualname__} is never retried, only Exception and its subclasses are")
     return cls
+
+
+def _instead(given: object) -> str:
+    """What to write for something that stands among error classes and is none."""
+    if isinstance(given, ErrorSet):
+        return "; sets are joined with |, not in a tuple: TRANSIENT | KeyError"
+    if isinstance(given, BaseException):
+        return f"; give the class, {type(given).__qualname__}"
+    if callable(given):
+        return "; a predicate stands alone, in a Rule of its own: Retry(Rule(TRANSIENT), Rule(predicate))"
+    return ""
 
 
 def derived_name(names: frozenset[str], parts: tuple[ErrorSet, ...], without: ErrorSet | None) -> str:
@@ -142,10 +184,11 @@ def derived_name(names: frozenset[str], parts: tuple[ErrorSet, ...], without: Er
 
 _NOT_CURED_BY_TIME: Final = ErrorSet(
     "aiohttp.client_exceptions.ClientConnectorCertificateError",
+    "aiohttp.client_exceptions.ServerFingerprintMismatch",
     "redis.exceptions.AuthenticationError",
     "redis.exceptions.AuthorizationError",
     "requests.exceptions.SSLError",
-    "ssl.SSLCertVerificationError",
+    _WRONG_CERTIFICATE,
     "urllib.error.HTTPError",
     name="not cured by time",
 )
@@ -200,6 +243,6 @@ TRANSIENT: Final[ErrorSet] = ErrorSet.composed(
 )  # fmt: skip
 """What often passes by itself: timeouts, lost or refused connections, DNS, answers cut short.
 
-In Python, and in httpx, httpcore, aiohttp, requests, urllib3, asyncpg and redis. Not: wrong certificates, wrong
-passwords, answers with an error status.
+In Python, and in httpx, httpcore, aiohttp, requests, urllib3, asyncpg and redis. Not: wrong certificates, whatever
+error they were made into, wrong passwords, answers with an error status.
 """

@@ -6,13 +6,13 @@ Every loop of attempts uses this: those of `retry`, `retrying` and `background`,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mainspring.errors import CircuitOpen, RetriesExhausted, RetryTimeout
 from mainspring.retries import hooks as listeners
 from mainspring.retries import pace, switches
 from mainspring.retries.attempts import KEPT, Failed, Record
-from mainspring.retries.hints import WaitHint, asked_wait, retry_after
+from mainspring.retries.hints import asked_wait, retry_after
 from mainspring.retries.hooks import Hooks, Moment, RetryDetails
 from mainspring.retries.policy import (
     ATTEMPTS_SPENT,
@@ -24,6 +24,9 @@ from mainspring.retries.policy import (
     Retry,
 )
 from mainspring.retries.value import Value
+
+if TYPE_CHECKING:
+    from mainspring.retries.breaker import Breaker, Snapshot
 
 _CAPPED: Final = "attempts capped by set_testing"
 
@@ -59,7 +62,8 @@ class Terms(Value):
         on_failure: Callable[[Exception], object] | None = None,
     ) -> None:
         guarded = policy.breaker is not None  # each attempt is to be admitted
-        watched = guarded or policy.give_up_after is not None or policy.budget is not None  # from the start of a call
+        # From the start of a call; the policies of a baseline may have a limit of time, which counts from there.
+        watched = guarded or policy.give_up_after is not None or policy.budget is not None or baseline is not None
         kept = 1 if inner else KEPT - 1  # errors before the last
         self._set(policy, name, baseline, hooks, inner, on_failure, guarded, watched, kept)
 
@@ -67,9 +71,9 @@ class Terms(Value):
 class Failures:
     """The failures of one call so far, and the one place that acts on what a policy decides.
 
-    Made at the first failure; at the start of the call when its policy must be `watched` from there: it has a time
-    limit, a budget or a breaker. A loop calls `admit` before each attempt of a `guarded` policy, then `add` or
-    `succeeded`, and `close` however it ends. Times are monotonic seconds on whatever clock the loop has.
+    Made at the first failure; at the start of the call when it must be `watched` from there: its policy has a time
+    limit, a budget or a breaker, or it has a baseline. A loop calls `admit` before each attempt of a `guarded` policy,
+    then `add` or `succeeded`, and `close` however it ends. Times are monotonic seconds on whatever clock the loop has.
     """
 
     __slots__ = ("_admitted", "_counters", "_earlier", "_started", "heard", "number", "terms")
@@ -119,24 +123,30 @@ class Failures:
         """
         terms = self.terms
         policy = terms.policy
-        if self._started is None:
-            self._started = now
+        self._started = now if self._started is None else self._started
         elapsed = now - self._started
         self.number += 1
         if terms.on_failure is not None:
             terms.on_failure(error)
-        switched = switches.state
-        if switched is not None and not switched.active and not terms.inner:
+        switched = None if terms.inner else switches.state
+        if switched is not None and not switched.active:
+            self._tell_breaker(now, matched=self._admitted is not None and self._is_known(error))
             return None
-        hint = retry_after(error) if policy.wait_hint is None else self._hinted(error, policy.wait_hint)
+        plain = policy.wait_hint is None and switched is None
+        hint = retry_after(error) if plain else self._hinted(error, switched)
         stop: str | None
-        stop, _, wait, degraded = policy.weigh(error, self._counters, elapsed, pace.random, hint, terms.baseline)
+        stop, _, wait, degraded, trouble = policy.weigh(
+            error, self._counters, elapsed, pace.random, hint, terms.baseline
+        )
+        if trouble is not None:
+            text = "%s: the backoff failed, the default one takes its place"
+            listeners.log_of_retries().error(text, terms.name, exc_info=trouble)
         if self._admitted is not None:
             self._tell_breaker(now, matched=stop != NO_RULE)
         if stop is None and (terms.watched or switched is not None):
-            stop, wait = self._limited(wait, switched)
+            stop = self._limited(wait, now, switched)
         if stop is not None:
-            self._stop(error, now, stop)
+            self._stop(error, now, stop, wait=wait)
             return None
         earlier = self._earlier
         earlier.append((self.number, error, elapsed, wait))
@@ -184,14 +194,21 @@ class Failures:
         if self._admitted is not None:
             self._tell_breaker(clock(), matched=False)
 
-    def _limited(self, wait: float, switched: switches.Switched | None) -> tuple[str | None, float]:
-        """What the budget and the switch for tests make of a wait: a reason to stop, or the wait."""
-        budget = self.terms.policy.budget
-        if budget is not None and not budget.spend():
-            return BUDGET_SPENT, wait
-        if switched is None or switched.capped is None or self.terms.inner:
-            return None, wait
-        return (None if self.number < switched.capped else _CAPPED), 0.0
+    def _limited(self, wait: float, now: float, switched: switches.Switched | None) -> str | None:
+        """A reason to stop that the policy does not weigh: the switch for tests, the breaker or the budget."""
+        if switched is not None and switched.capped is not None and self.number >= switched.capped:
+            return _CAPPED
+        policy = self.terms.policy
+        if policy.breaker is not None and wait < shut_for(policy.breaker, now):
+            return CIRCUIT_OPEN  # now, instead of a wait for an attempt that is surely refused
+        if policy.budget is not None and not policy.budget.spend():  # last: who makes no retry pays for none
+            return BUDGET_SPENT
+        return None
+
+    def _is_known(self, error: Exception) -> bool:
+        """Whether a rule or the baseline knows the error; nothing is counted, no backoff asked."""
+        terms = self.terms
+        return terms.policy.weigh(error, {}, 0.0, pace.random, 0.0, terms.baseline)[0] != NO_RULE
 
     def _tell_breaker(self, now: float, *, matched: bool) -> None:
         breaker, admitted = self.terms.policy.breaker, self._admitted
@@ -202,10 +219,12 @@ class Failures:
     def _since_start(self, now: float) -> float:
         return 0.0 if self._started is None else now - self._started
 
-    def _hinted(self, error: Exception, hint: WaitHint) -> float | None:
+    def _hinted(self, error: Exception, switched: switches.Switched | None) -> float | None:
         """What the user's own `wait_hint` says; None when it fails, or says what is no wait."""
+        if switched is not None and switched.capped is not None:
+            return 0.0  # there will be no wait, so that none is weighed against the time limit
         try:
-            return asked_wait(error, hint)
+            return asked_wait(error, self.terms.policy.wait_hint)
         except Exception:  # noqa: BLE001  # the backoff is there for what the hint cannot say
             listeners.log_of_retries().exception("%s: wait_hint failed, its answer counts as None", self.terms.name)
             return None
@@ -215,13 +234,18 @@ class Failures:
         details = RetryDetails(self.terms.name, number, error, self._since_start(now), wait, degraded)
         listeners.tell(moment, details, self.terms.hooks, everywhere=not self.terms.inner)
 
-    def _stop(self, error: Exception, now: float, reason: str, failed_after: float | None = None) -> None:
-        """Leave the record on the error, and tell of it. Raises the group, if that is asked for."""
+    def _stop(
+        self, error: Exception, now: float, reason: str, failed_after: float | None = None, wait: float = 0.0
+    ) -> None:
+        """Leave the record on the error, and tell of it. Raises the group, if that is asked for.
+
+        `wait`: the one that there will not be.
+        """
         if reason == NO_RULE:
             return  # raised unchanged
         terms, elapsed = self.terms, self._since_start(now)
         seconds = elapsed if failed_after is None else failed_after
-        record = Record(tuple(self._earlier), self.number, seconds, self._note(elapsed, reason))
+        record = Record(tuple(self._earlier), self.number, seconds, self._note(elapsed, reason, wait))
         group: RetriesExhausted | None = None
         if terms.policy.raise_group:
             group = RetriesExhausted(record.note, [*(failed[1] for failed in record.earlier), error])
@@ -236,11 +260,21 @@ class Failures:
         finally:
             del group  # its traceback holds this frame
 
-    def _note(self, elapsed: float, reason: str) -> str:
+    def _note(self, elapsed: float, reason: str, wait: float) -> str:
         runs = "attempt" if self.number == 1 else "attempts"
         note = f"gave up after {self.number} {runs} in {elapsed:.1f} s"
         if reason == ATTEMPTS_SPENT:
             return note
-        if reason == TIME_SPENT and self.terms.policy.give_up_after is not None:
-            return f"{note}, give_up_after={self.terms.policy.give_up_after:g}"
-        return f"{note}, {reason}"
+        limit = self.terms.policy.give_up_after
+        if reason != TIME_SPENT or limit is None:
+            return f"{note}, {reason}"
+        if elapsed >= limit:
+            return f"{note}, give_up_after={limit:g}"
+        shown = f"{wait:.0f}" if wait >= 100 else f"{wait:.3g}"
+        return f"{note}, give_up_after={limit:g}: the next wait of {shown} s would pass it"
+
+
+def shut_for(breaker: Breaker, now: float) -> float:
+    """Seconds for which a breaker that can tell, by a `snapshot`, surely lets nobody through; else 0."""
+    look: Callable[[float], Snapshot] | None = getattr(breaker, "snapshot", None)
+    return 0.0 if look is None else look(now).retry_after

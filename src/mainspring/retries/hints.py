@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, timedelta
 from typing import Final, cast
 
+from mainspring.errors import InvalidPolicy
 from mainspring.retries.backoff import LONGEST_WAIT
+
+LONGEST_ASKED: Final = 86_400.0
+"""Seconds, one day: a longer wait that the other side asks for is cut to it; whoever is still busy then asks again."""
 
 WaitHint = Callable[[BaseException], float | None]
 """A policy's own look at an error: seconds to wait before the next attempt, None to leave it to the backoff."""
@@ -23,10 +27,16 @@ _TELLING: Final = ("retry_after", "response", "headers", "__getattr__")
 def asked_wait(error: BaseException, wait_hint: WaitHint | None = None) -> float | None:
     """The wait that the error asks for, by the policy's own `wait_hint` or by `retry_after`: seconds, or None.
 
-    Raises whatever `wait_hint` raises; the caller logs that and takes it for None. An answer of it that is no
-    number of seconds, 0 or more, is None.
+    Raises whatever `wait_hint` raises, and InvalidPolicy for an answer of it that is neither None nor a number of
+    seconds, 0 or more; the caller logs that and takes it for None.
     """
-    return retry_after(error) if wait_hint is None else as_seconds(wait_hint(error))
+    if wait_hint is None:
+        return retry_after(error)
+    said = wait_hint(error)
+    wait = as_seconds(said)
+    if wait is None and said is not None:
+        raise InvalidPolicy(f"wait_hint must give seconds, 0 or more, or None; not {said!r}")
+    return wait
 
 
 def retry_after(error: BaseException, *, now: float | None = None) -> float | None:
@@ -36,7 +46,8 @@ def retry_after(error: BaseException, *, now: float | None = None) -> float | No
     an HTTP date) in `error.headers` and in the headers of `error.response`, as the errors of httpx, requests,
     aiohttp, urllib and botocore have them. An error that says nothing is asked for what it was raised from; of a
     group the longest wait counts. A date is measured from the answer's own `Date`, else from `now` (seconds since
-    1970; default: the clock). A date that has passed is 0; what makes no sense is None; at most `LONGEST_WAIT`.
+    1970; default: the clock). A date that has passed is 0; what makes no sense is None; at most one day
+    (`LONGEST_ASKED`): no answer may put a call to sleep for years. A `wait_hint` of your own is not cut.
 
     >>> from urllib.error import HTTPError
     >>> retry_after(HTTPError("http://localhost", 503, "busy", {"retry-after": "120"}, None))
@@ -97,7 +108,7 @@ def _said_within(error: BaseException, now: float | None) -> float | None:
             unasked.append(cause)
         if isinstance(each, BaseExceptionGroup):
             unasked += cast("BaseExceptionGroup[BaseException]", each).exceptions
-    return max(waits, default=None)
+    return min(max(waits), LONGEST_ASKED) if waits else None
 
 
 def _said(error: BaseException, now: float | None) -> float | None:

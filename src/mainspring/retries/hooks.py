@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from mainspring.errors import RetryDefinitionError
-from mainspring.retries.value import Value
+from mainspring.retries.value import Value, check_fields
 
 if TYPE_CHECKING:
     import logging
@@ -19,10 +19,11 @@ _ERROR: Final = 40
 class RetryDetails(NamedTuple):
     """What a hook is told of a call; never its arguments or its result.
 
-    `name` is the qualified name of the function, or "block". `attempt` (from 1) is the one that has just failed; in
-    `recovered` the one that has succeeded, and `error` is then that of the attempt before it. `seconds` run from the
-    start of the first attempt; without `give_up_after`, from the first failure. `wait` are the seconds until the
-    next attempt, None when there is none. `degraded`: only the baseline's policy for unknown errors wanted the wait.
+    `name` is the qualified name of the function; of a block, that of the function in which it stands, else "block".
+    `attempt` (from 1) is the one that has just failed; in `recovered` the one that has succeeded, and `error` is then
+    that of the attempt before it. `seconds` run from the start of the first attempt; without `give_up_after`, budget,
+    breaker and baseline, from the first failure. `wait` are the seconds until the next attempt, None when there is
+    none. `degraded`: only the baseline's policy for unknown errors wanted the wait.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Hooks(Value):
       called for the last failure.
     - `recovered`: an attempt has succeeded after at least one that failed.
     - `gave_up`: a rule matched, but attempts, time, the retry budget or an open circuit allow no further attempt.
+      Not called for a call whose first attempt an open circuit refuses: nothing was attempted, and nothing is logged;
+      the breaker's `snapshot`, and the `CircuitOpen` that is raised, tell of that.
 
     They are called in the thread or task of the call, off the path of calls that succeed at once, and should be
     quick; what they return is ignored. One that raises an `Exception` is logged, and the call goes on as if it had
@@ -64,6 +67,12 @@ class Hooks(Value):
     before_wait: Hook | None
     recovered: Hook | None
     gave_up: Hook | None
+
+    if not TYPE_CHECKING:  # hidden from type checkers, which know the fields by `__init__`
+
+        def __new__(cls, *_: object, **given: object) -> Self:
+            check_fields(cls, given, RetryDefinitionError)
+            return super().__new__(cls)
 
     def __init__(
         self, before_wait: Hook | None = None, recovered: Hook | None = None, gave_up: Hook | None = None

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol, Self
 
 from mainspring.clock import Duration
 from mainspring.errors import InvalidPolicy
-from mainspring.retries.backoff import LONGEST_WAIT, Backoff, checked_seconds, delay_of
+from mainspring.retries.backoff import DEFAULT_BACKOFF, LONGEST_WAIT, Backoff, checked_seconds, delay_of, told_delay
 from mainspring.retries.hints import WaitHint
-from mainspring.retries.rules import On, Rule
+from mainspring.retries.rules import On, Rule, checked_flag
 from mainspring.retries.value import Value, check_fields
 
 if TYPE_CHECKING:
@@ -49,13 +49,15 @@ class Wait(NamedTuple):
     """Try again after `seconds` (0: at once).
 
     `counters` are the failures per rule key, this one included: hand them to the next `decide`. `degraded` says
-    that only the policy for unknown errors wanted this; a driver logs it as an error.
+    that only the policy for unknown errors wanted this; a driver logs it as an error. `trouble`: why the rule's own
+    backoff could not be asked, so that the wait is that of the default one; a driver logs it, too.
     """
 
     seconds: float
     rule_key: str
     counters: Mapping[str, int]
     degraded: bool = False
+    trouble: Exception | None = None
 
     def stopped(self, reason: StopReason) -> Stop:
         """The stop in place of this wait: what a budget or a breaker of the policy makes of it."""
@@ -102,8 +104,8 @@ class Retry(Value):
     every error, in place of the last error itself.
 
     `wait_hint`: a function from an error to the seconds before the next attempt, or None to leave them to the
-    backoff; it stands in place of the built-in look at `Retry-After` (see `retry_after`). Of a job's child process it
-    sees the error's class, arguments and plain attributes only. `budget` limits the
+    backoff; it stands in place of the built-in look at `Retry-After` (see `retry_after`), which is cut to one day. Of
+    a job's child process it sees the error's class, arguments and plain attributes only. `budget` limits the
     retries of all calls that share it, `breaker` stops attempts while the other side is down: live objects of this
     process, for the decorator, the block and `background`, not for jobs.
 
@@ -154,7 +156,7 @@ class Retry(Value):
         hint = None if wait_hint is None else _checked_hint(wait_hint)
         _check_live("budget", budget, "called", "spend")
         _check_live("breaker", breaker, "admit", "succeeded", "failed", "abandoned")
-        self._set(_placed(rules), limit, bool(raise_group), hint, budget, breaker)
+        self._set(_placed(rules), limit, checked_flag("raise_group", raise_group), hint, budget, breaker)
 
     def decide(
         self,
@@ -174,10 +176,10 @@ class Retry(Value):
         `baseline`: asked only when no rule matches. What is no `Exception` (cancellation, exit) is never retried.
         """
         counted = dict(counters)
-        reason, key, wait, degraded = self.weigh(failure, counted, elapsed, random, wait_hint, baseline)
+        reason, key, wait, degraded, trouble = self.weigh(failure, counted, elapsed, random, wait_hint, baseline)
         if reason is not None:
             return Stop(reason, key or None, counted)
-        return Wait(wait, key, counted, degraded)
+        return Wait(wait, key, counted, degraded, trouble)
 
     def weigh(
         self,
@@ -187,12 +189,13 @@ class Retry(Value):
         random: Callable[[], float],
         wait_hint: float | None,
         baseline: Fallback | None,
-    ) -> tuple[StopReason | None, str, float, bool]:
+    ) -> tuple[StopReason | None, str, float, bool, Exception | None]:
         """`decide` for a loop, which is asked after every failure: counts in `counted` itself, and makes no value.
 
-        Answers why to stop or None, the key ("" when no rule matches), the wait, and whether it is degraded.
+        Answers why to stop or None, the key ("" when no rule matches), the wait (when time is spent, the one that
+        would have been), whether it is degraded, and the error of a backoff that failed.
         """
-        limit, degraded = self.give_up_after, False
+        limit, degraded, trouble = self.give_up_after, False, None
         rule: Rule | None
         first = rule = self.rules[0]
         # Most policies have one rule for one class: known without the calls that the others take.
@@ -201,24 +204,27 @@ class Retry(Value):
         if rule is not None:
             key = rule.key
         elif baseline is None or not isinstance(failure, Exception) or not (advice := baseline.advise(failure)):
-            return NO_RULE, "", 0.0, False
+            return NO_RULE, "", 0.0, False, None
         else:
             rule = advice.policy.rule_for(failure)
             if rule is None:
-                return NO_RULE, "", 0.0, False
+                return NO_RULE, "", 0.0, False, None
             key = f"{advice.key}:{rule.key}"
             wait_hint = advice.retry_after if wait_hint is None else wait_hint
             limit, degraded = _shorter(limit, advice.policy.give_up_after), advice.degraded
         failures = counted[key] = counted.get(key, 0) + 1
         if rule.attempts is not None and failures >= rule.attempts:
-            return ATTEMPTS_SPENT, key, 0.0, degraded
+            return ATTEMPTS_SPENT, key, 0.0, degraded, None
         if wait_hint is None:
-            wait = delay_of(rule.backoff, failures - 1, random)
+            try:
+                wait = told_delay(rule.backoff, failures - 1, random)
+            except Exception as failed:  # noqa: BLE001  # it must not hide the error that it was asked about
+                wait, trouble = DEFAULT_BACKOFF.delay(failures - 1, random), failed
         else:
             wait = min(max(0.0, wait_hint), LONGEST_WAIT)
         if limit is not None and elapsed + wait >= limit:
-            return TIME_SPENT, key, 0.0, degraded
-        return None, key, wait, degraded
+            return TIME_SPENT, key, wait, degraded, trouble
+        return None, key, wait, degraded, trouble
 
     def describe(self) -> str:
         """The policy in words: its rules, the waits of each, their sum, and what `give_up_after` makes of it.
@@ -275,6 +281,13 @@ def _placed(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     for key in keys:
         if keys.count(key) > 1:
             raise InvalidPolicy(f"two rules are counted under the same key {key!r}; give one of them key=…")
+    for index, rule in enumerate(placed):
+        for before in placed[:index]:
+            if before.covers(rule):
+                raise InvalidPolicy(
+                    f"the rule for {rule.key} can never match: the one for {before.key}, before it, is for the same "
+                    "errors, and the first that matches decides; put the narrower rule first"
+                )
     return placed
 
 

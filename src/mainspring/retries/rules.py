@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, cast
 
 from mainspring.errors import InvalidPolicy
-from mainspring.retries.backoff import DEFAULT_BACKOFF, Backoff
+from mainspring.retries.backoff import DEFAULT_BACKOFF, Backoff, checked_backoff
 from mainspring.retries.errorsets import ErrorSet, checked_class, qualified_name
 from mainspring.retries.value import Value, check_fields
 
@@ -28,6 +28,9 @@ class Rule(Value):
     `jittered(exponential(1, cap=30))`. Failures are counted under `key`: by default the qualified name of the
     class or predicate, the tuple's names joined by `|`, the set's name. A lambda without a key is counted by its
     place in the policy, `rule:0`, which changes when rules are moved.
+
+    A backoff of your own is called here, with index 0, to see that it gives seconds: it should have no effects. When
+    it fails later, or gives no seconds, that is logged, and the wait is that of the default one; below 0 counts as 0.
 
     Raises InvalidPolicy naming the field that cannot mean anything.
 
@@ -58,11 +61,9 @@ class Rule(Value):
         causes: bool = False,
     ) -> None:
         derived = _checked_on(on)
-        if backoff is not None and not callable(backoff):
-            raise InvalidPolicy(f"backoff must be a function such as constant(2) or exponential(), not {backoff!r}")
-        chosen_backoff = DEFAULT_BACKOFF if backoff is None else backoff
+        chosen_backoff = DEFAULT_BACKOFF if backoff is None else checked_backoff(backoff)
         chosen_key = derived if key is None else _checked_key(key)
-        self._set(on, checked_attempts(attempts), chosen_backoff, chosen_key, bool(causes))
+        self._set(on, checked_attempts(attempts), chosen_backoff, chosen_key, checked_flag("causes", causes))
 
     def matches(self, error: BaseException) -> bool:
         """Whether the rule is for this error."""
@@ -80,11 +81,30 @@ class Rule(Value):
             return isinstance(error, on)
         return on.matches(error) if isinstance(on, ErrorSet) else bool(on(error))
 
+    def stored(self, backoff: Backoff) -> Rule:
+        """The rule with a backoff that was checked before it was stored: reading it must not call it."""
+        return Rule._made(self.on, self.attempts, backoff, self.key, self.causes)
+
+    def covers(self, other: Rule) -> bool:
+        """Whether it is surely for all errors that the other is for: told of rules for classes only."""
+        classes, wanted = _classes(self.on), _classes(other.on)
+        if Exception in classes:
+            return True
+        if other.causes and not self.causes:
+            return False
+        return bool(wanted) and all(issubclass(cls, classes) for cls in wanted)
+
     def placed(self, index: int) -> Rule:
         """The rule with a key: its own, or that of its place in a policy."""
         if self.key:
             return self
         return Rule._made(self.on, self.attempts, self.backoff, f"rule:{index}", self.causes)
+
+
+def _classes(on: On) -> tuple[type[BaseException], ...]:
+    if isinstance(on, tuple):
+        return (*on,)  # pyright: ignore[reportUnknownVariableType]  # `isinstance` tells it of no members
+    return (on,) if isinstance(on, type) else ()
 
 
 def _matches_within(rule: Rule, error: BaseException, known: dict[int, bool]) -> bool:
@@ -112,6 +132,13 @@ def checked_attempts(attempts: object) -> int | None:
             f"attempts must be a whole number of runs, 1 or more, or None for unlimited; not {attempts!r}"
         )
     return attempts
+
+
+def checked_flag(field: str, flag: object) -> bool:
+    """The flag itself. Raises InvalidPolicy naming `field` unless it is True or False: a text such as "no" is true."""
+    if not isinstance(flag, bool):
+        raise InvalidPolicy(f"{field} must be True or False, not {flag!r}")
+    return flag
 
 
 def _checked_key(key: object) -> str:

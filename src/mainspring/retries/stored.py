@@ -96,7 +96,7 @@ def _rule_from_data(data: Data) -> Rule:
     on = _on_from_data(cast("Data", data["on"]))
     backoff = _backoff_from_data(cast("Data", data["backoff"]))
     attempts, key = cast("int | None", data["attempts"]), cast("str", data["key"])
-    return Rule(on, attempts, backoff, key, causes=bool(data.get("causes", False)))
+    return Rule(on, attempts, key=key, causes=bool(data.get("causes", False))).stored(backoff)
 
 
 # --- what a rule is for -------------------------------------------------------------------------------

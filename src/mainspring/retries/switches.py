@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Final
 
-from mainspring.retries.rules import checked_attempts
+from mainspring.retries.backoff import checked_count
 from mainspring.retries.value import Value
 
 
@@ -32,7 +32,8 @@ def set_active(active: bool) -> None:
     """Turn retries off, or on again, for the whole process.
 
     Off means one attempt: its error is raised unchanged, without a note, and no hook or log is told. What is not a
-    retry goes on: `give_up_after` still cuts an async attempt short, and an open circuit still lets nobody in.
+    retry goes on: `give_up_after` still cuts an async attempt short, an open circuit still lets nobody in, and a
+    breaker still hears of failures that a rule or the baseline knows.
 
     It concerns calls that fail from now on, also those under way. Threads may call it at any time.
 
@@ -52,8 +53,10 @@ def is_active() -> bool:
 def set_testing(testing: bool, *, attempts: int = 1) -> SwitchBack:
     """For tests: no wait before any retry, and at most `attempts` attempts, for the whole process.
 
-    Rules keep their own counts: one that gives up earlier still does. A call that is stopped by this cap gives up as
-    with any other limit: note, `attempts_of` and hooks are those of a real end. `set_testing(False)` ends it.
+    Rules keep their own counts: one that gives up earlier still does. Backoff and hint are not asked, and no wait that is
+    not made counts against `give_up_after`. A call that is stopped by this cap gives up as with any other limit: note,
+    `attempts_of` and hooks are those of a real end; a retry budget pays only for retries that are made.
+    `set_testing(False)` ends it.
 
     Used in a `with`, it is undone at the end: what was set before, also by an outer `with`, is set again.
 
@@ -65,7 +68,7 @@ def set_testing(testing: bool, *, attempts: int = 1) -> SwitchBack:
     >>> is_testing()
     False
     """
-    capped = checked_attempts(attempts or 0)  # None is refused as 0 is: a test must end
+    capped = checked_count("attempts", attempts)  # None is refused as 0 is: a test must end
     before = _switched()
     _set(Switched(before.active, capped if testing else None))
     return SwitchBack(before)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import pytest
 
 from mainspring.clock import FakeClock
-from mainspring.retries import Retry, pace, retry, retrying, switches
+from mainspring.retries import Retry, Rule, pace, retry, retrying, switches
 from mainspring.retries.hooks import Hooks, RetryDetails, set_hooks
 from mainspring.testing.virtual import run_virtual
 
@@ -98,6 +98,11 @@ def raising(*errors: BaseException) -> Callable[[], int]:
         return calls
 
     return call
+
+
+def all_reachable(rules: list[Rule]) -> bool:
+    """Whether a policy takes these rules: none of them is for what an earlier one is for already."""
+    return not any(before.covers(rule) for index, rule in enumerate(rules) for before in rules[:index])
 
 
 class Told:

@@ -85,7 +85,9 @@ def test_give_up_after_stops_before_the_wait() -> None:
     errors = [OSError(number) for number in range(9)]
     result = timed(retry(on=OSError, attempts=None, backoff=constant(4), give_up_after=10)(failing(*errors)))
     assert result == (errors[2], 8.0)
-    assert errors[2].__notes__ == ["gave up after 3 attempts in 8.0 s, give_up_after=10"]
+    assert errors[2].__notes__ == [
+        "gave up after 3 attempts in 8.0 s, give_up_after=10: the next wait of 4 s would pass it"
+    ]
 
 
 def test_CAN_006_an_attempt_under_way_is_cut_short() -> None:

@@ -13,12 +13,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.errors import StoreUnavailable, StoreUnsuitable
+from mainspring.errors import InvalidOption, StoreUnavailable, StoreUnsuitable
 from mainspring.retries import attempt_file
 from mainspring.retries.attempt_file import SQLiteAttempts
 from mainspring.retries.attempt_store import AttemptStore, MemoryAttempts, policies_of, unstable_rule
@@ -90,7 +91,11 @@ Steps = st.lists(st.tuples(st.sampled_from(["add", "reset"]), st.sampled_from("a
 def test_the_file_does_what_memory_does(steps: list[tuple[str, str, str]]) -> None:
     async def both() -> None:
         memory = MemoryAttempts()
-        async with SQLiteAttempts(":memory:") as file:
+        with TemporaryDirectory() as folder:
+            await compare(memory, SQLiteAttempts(f"{folder}/attempts.db"))
+
+    async def compare(memory: MemoryAttempts, opened: SQLiteAttempts) -> None:
+        async with opened as file:
             for what, owner, key in steps:
                 if what == "reset":
                     await memory.reset(owner)
@@ -342,3 +347,22 @@ def test_the_policies_of_a_baseline() -> None:
     assert list(policies_of(Baseline({TRANSPORT: one}, unknown=other))) == [one, other]
     assert list(policies_of(Baseline({TRANSPORT: one}))) == [one]
     assert list(policies_of(None)) == []
+
+
+@pytest.mark.parametrize("path", ["", ":memory:", Path(":memory:"), "file:attempts.db?mode=memory", "file::memory:"])
+def test_a_path_under_which_nothing_is_kept_is_refused_and_says_what_to_use(path: str | Path) -> None:
+    with pytest.raises(InvalidOption, match=r"would be lost.*MemoryAttempts\(\)"):
+        SQLiteAttempts(path)
+
+
+@pytest.mark.parametrize("path", [b"attempts.db", 3, None, "with\0nul"])
+def test_a_path_that_is_none_is_refused(path: str) -> None:
+    with pytest.raises(InvalidOption, match="must be a text or a Path without NUL, not "):
+        SQLiteAttempts(path)
+
+
+def test_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnsuitable, match="is a folder; give the path of a file in it"):
+        SQLiteAttempts(tmp_path)
+    with pytest.raises(StoreUnsuitable, match="is a folder"):
+        SQLiteAttempts(Path())

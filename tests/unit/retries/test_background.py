@@ -23,7 +23,7 @@ from mainspring.retries import (
     background,
     constant,
 )
-from mainspring.retries.calls import calls
+from mainspring.retries.background_calls import calls
 from mainspring.retries.hooks import Hooks
 from mainspring.retries.switches import set_testing
 from tests.unit.retries.background_scene import NOW, PATIENT, Failing, Gate, logged, until

@@ -19,7 +19,7 @@ from mainspring.retries import (
     background,
     constant,
 )
-from mainspring.retries.calls import calls
+from mainspring.retries.background_calls import calls
 from tests.unit.retries.background_scene import PATIENT, Failing, Gate, logged, until, until_gone
 
 

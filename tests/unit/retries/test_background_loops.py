@@ -17,7 +17,7 @@ from mainspring.retries import (
     background,
     background_done,
 )
-from mainspring.retries.calls import calls
+from mainspring.retries.background_calls import calls
 from tests.unit.retries.background_scene import STEADY, failing, logged, run, slow
 
 # --- nobody keeps the handle ------------------------------------------------------------------------

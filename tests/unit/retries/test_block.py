@@ -61,7 +61,9 @@ def test_give_up_after(paced: Paced) -> None:
             with attempt:
                 paced.clock.advance(1)
                 raise OSError(attempt.number)
-    assert caught.value.__notes__ == ["gave up after 2 attempts in 6.0 s, give_up_after=10"]
+    assert caught.value.__notes__ == [
+        "gave up after 2 attempts in 6.0 s, give_up_after=10: the next wait of 4 s would pass it"
+    ]
 
 
 def test_raise_group(paced: Paced) -> None:

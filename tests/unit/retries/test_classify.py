@@ -163,6 +163,7 @@ def test_cancellation_is_not_classified() -> None:
         (Retry(on=OSError, budget=RetryBudget()), "budget"),
         (Retry(on=OSError, breaker=CircuitBreaker()), "breaker"),
         (Retry(on=OSError, wait_hint=lambda error: 1.0), "wait_hint"),
+        (Retry(on=OSError, raise_group=True), "raise_group"),
     ],
 )
 def test_parts_that_would_never_be_asked_are_refused(policy: Retry, name: str) -> None:

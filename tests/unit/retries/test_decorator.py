@@ -170,7 +170,7 @@ def test_give_up_after_stops_before_the_wait_that_would_reach_it(paced: Paced) -
         retry(on=OSError, attempts=None, backoff=constant(4), give_up_after=10)(failing(*[OSError()] * 2, last))()
     assert caught.value is last
     assert paced.waits == [4, 4]
-    assert last.__notes__ == ["gave up after 3 attempts in 8.0 s, give_up_after=10"]
+    assert last.__notes__ == ["gave up after 3 attempts in 8.0 s, give_up_after=10: the next wait of 4 s would pass it"]
 
 
 def test_CAN_006_a_long_attempt_uses_up_the_limit(paced: Paced) -> None:

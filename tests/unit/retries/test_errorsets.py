@@ -7,13 +7,15 @@ import pickle
 import socket
 import ssl
 import urllib.error
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mainspring.errors import AttemptTimeout, InvalidPolicy, StoreUnavailable
-from mainspring.retries import TRANSIENT, ErrorSet
+from mainspring.retries import TRANSIENT, ErrorSet, Rule
+from mainspring.retries.classify import classify_transport
 
 CLASSES = [OSError, ConnectionError, ConnectionResetError, TimeoutError, ValueError, UnicodeError, KeyError, EOFError]
 leaves = st.builds(lambda classes: ErrorSet(*classes), st.lists(st.sampled_from(CLASSES), max_size=3))
@@ -77,6 +79,7 @@ def test_transient(error: Exception) -> None:
         foreign("requests.exceptions.SSLError", foreign("requests.exceptions.ConnectionError"))(),
         foreign("redis.exceptions.AuthenticationError", foreign("redis.exceptions.ConnectionError"))(),
         foreign("httpx.UnsupportedProtocol", foreign("httpx.TransportError"))(),
+        foreign("aiohttp.client_exceptions.ServerFingerprintMismatch", ConnectionError)(),
         asyncio.CancelledError(),
         KeyboardInterrupt(),
     ],
@@ -125,3 +128,80 @@ def test_members_are_classes_names_and_sets() -> None:
 def test_what_is_no_error_to_retry_is_refused(member: type[BaseException]) -> None:
     with pytest.raises(InvalidPolicy):
         ErrorSet(member)
+
+
+# --- wrong certificates, in whatever the libraries make of them -------------------------------------------
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def while_handling(error: Exception, context: BaseException, *, hidden: bool = False) -> Exception:
+    error.__context__, error.__suppress_context__ = context, hidden
+    return error
+
+
+HTTPX = foreign("httpx.ConnectError", foreign("httpx.NetworkError"))
+HTTPCORE = foreign("httpcore.ConnectError", foreign("httpcore.NetworkError"))
+REDIS = foreign("redis.exceptions.ConnectionError")
+REQUESTS = foreign("requests.exceptions.ProxyError", foreign("requests.exceptions.ConnectionError", OSError))
+
+
+def as_httpx_does(cause: BaseException) -> Exception:
+    """`raise … from` twice, and its connection pool raises that `from None`."""
+    return caused(HTTPX(), while_handling(HTTPCORE(), cause, hidden=True))
+
+
+def as_redis_does(cause: BaseException) -> Exception:
+    """Raised in an `except`, without `from`."""
+    return while_handling(REDIS(), cause)
+
+
+def as_a_program_does(cause: BaseException) -> Exception:
+    return caused(ConnectionError(), caused(ValueError(), cause))
+
+
+def as_requests_does(cause: BaseException) -> Exception:
+    return while_handling(REQUESTS(), caused(foreign("urllib3.exceptions.MaxRetryError")(), cause))
+
+
+WRAPS = pytest.mark.parametrize("wrap", [as_httpx_does, as_redis_does, as_a_program_does, as_requests_does])
+
+
+@WRAPS
+def test_a_wrong_certificate_is_not_transient_whatever_it_is_made_into(
+    wrap: Callable[[BaseException], Exception],
+) -> None:
+    error = wrap(ssl.SSLCertVerificationError())
+    assert not TRANSIENT.matches(error)
+    assert error not in TRANSIENT | KeyError
+    assert classify_transport(error) is None
+    assert not Rule(TRANSIENT, causes=True).matches(error)
+    assert error in ErrorSet(ssl.SSLCertVerificationError)
+
+
+@WRAPS
+@pytest.mark.parametrize("cause", [ConnectionRefusedError(), ssl.SSLEOFError(), socket.gaierror()])
+def test_what_passes_by_itself_is(wrap: Callable[[BaseException], Exception], cause: Exception) -> None:
+    assert TRANSIENT.matches(wrap(cause))
+    assert TRANSIENT.matches(caused(wrap(cause), KeyError()))
+
+
+@WRAPS
+def test_a_certificate_of_another_host_that_was_asked_first_says_nothing(
+    wrap: Callable[[BaseException], Exception],
+) -> None:
+    """`except SSLCertVerificationError: ask_another()`: whatever fails there does so during handling of it."""
+    first = ssl.SSLCertVerificationError()
+    assert TRANSIENT.matches(wrap(while_handling(ConnectionRefusedError(), first)))
+    assert TRANSIENT.matches(while_handling(TimeoutError(), first))
+
+
+def test_a_circle_of_causes_has_an_end() -> None:
+    one = REDIS()
+    other = caused(REDIS(), one)
+    one.__cause__ = other
+    assert TRANSIENT.matches(one)
+    assert TRANSIENT.matches(caused(one, other))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mainspring.errors import CircuitOpen
+from mainspring.errors import CircuitOpen, InvalidPolicy
 from mainspring.retries import hints, retry_after
 from mainspring.retries.backoff import LONGEST_WAIT
-from mainspring.retries.hints import asked_wait, parse_retry_after
+from mainspring.retries.hints import LONGEST_ASKED, asked_wait, parse_retry_after
 
 NOVEMBER = "Sun, 06 Nov 1994 08:49:37 GMT"
 THEN = 784_111_777.0
@@ -116,7 +116,7 @@ def raised_from(error: BaseException, cause: BaseException) -> BaseException:
         pytest.param(Failed(retry_after=0, headers={"retry-after": "9"}), 0.0, id="its own comes first"),
         pytest.param(Failed(retry_after=-1, headers={"retry-after": "9"}), 9.0, id="its own means nothing"),
         pytest.param(Failed(retry_after=math.nan), None, id="nan"),
-        pytest.param(Failed(retry_after=math.inf), LONGEST_WAIT, id="inf"),
+        pytest.param(Failed(retry_after=math.inf), LONGEST_ASKED, id="inf"),
         pytest.param(Failed(retry_after=True), None, id="bool"),
         pytest.param(Failed(retry_after="7"), None, id="text of its own"),
         pytest.param(Slotted({"Retry-After": "7"}), 7.0, id="slots"),
@@ -193,8 +193,9 @@ def test_a_policys_own_hint_stands_in_place_of_the_built_in_one() -> None:
     assert asked_wait(error) == 5.0
     assert asked_wait(error, lambda error: float(vars(error)["seconds"])) == 8.0
     assert asked_wait(error, lambda error: None) is None
-    assert asked_wait(error, lambda error: math.nan) is None
-    assert asked_wait(error, lambda error: -3.0) is None
+    for nonsense in (math.nan, -3.0, "1", True):
+        with pytest.raises(InvalidPolicy, match="seconds, 0 or more, or None; not"):  # for the caller to log
+            asked_wait(error, lambda error, said=nonsense: said)  # type: ignore[misc]  # the case
     with pytest.raises(KeyError):
         asked_wait(error, lambda error: float(vars(error)["none"]))
 
@@ -247,3 +248,27 @@ def test_classes_that_say_nothing_are_not_kept_for_ever() -> None:
     for index in range(3 * hints._SILENT_KEPT):
         retry_after(type(f"Made{index}", (Exception,), {})())
     assert len(hints._SILENT) <= hints._SILENT_KEPT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Failed(retry_after=1e9),
+        Failed(retry_after=dt.timedelta(days=2)),
+        Failed(headers={"Retry-After": "86401"}),
+        Failed(response=Answer({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"})),
+        raised_from(OSError(), Failed(headers={"Retry-After": 10**9})),
+        ExceptionGroup("two", [Failed(retry_after=3), Failed(retry_after=1e9)]),
+    ],
+    ids=str,
+)
+def test_no_server_puts_a_call_to_sleep_for_more_than_a_day(error: BaseException) -> None:
+    assert LONGEST_ASKED == 24 * 3600
+    assert retry_after(error, now=0.0) == LONGEST_ASKED
+    assert asked_wait(error) == LONGEST_ASKED
+    assert asked_wait(error, lambda error: 1e9) == 1e9, "what the user's own function says is not cut"
+
+
+def test_a_day_itself_is_not_cut() -> None:
+    assert retry_after(Failed(headers={"Retry-After": "86400"})) == 86_400.0
+    assert retry_after(Failed(headers={"Retry-After": "86399"})) == 86_399.0

@@ -23,6 +23,7 @@ from mainspring.retries import (
     retry_after,
 )
 from mainspring.retries.stored import policy_from_data, policy_to_data
+from tests.unit.retries.conftest import all_reachable
 
 ERRORS = [
     OSError(),
@@ -68,7 +69,7 @@ keys = st.none() | st.text(min_size=1).map("k".__add__)
 rules = st.builds(Rule, matchers, st.none() | st.integers(1, 5), backoffs, keys, causes=st.booleans())
 policies = st.builds(
     lambda rules, limit, group, hint: Retry(*rules, give_up_after=limit, raise_group=group, wait_hint=hint),
-    st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: rule.key),
+    st.lists(rules, min_size=1, max_size=4, unique_by=lambda rule: rule.key).filter(all_reachable),
     st.none() | waits,
     st.booleans(),
     st.none() | st.just(retry_after),

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mainspring.errors import CircuitOpen, InvalidPolicy
-from mainspring.retries import CircuitBreaker, RetriesExhausted, Retry, Rule, attempts_of, constant, retry
+from mainspring.retries import (
+    TRANSPORT,
+    Baseline,
+    CircuitBreaker,
+    RetriesExhausted,
+    Retry,
+    RetryBudget,
+    Rule,
+    WaitHint,
+    attempts_of,
+    constant,
+    retry,
+)
 from mainspring.retries.failures import Failures, Terms
 from mainspring.retries.hooks import Hooks, RetryDetails
 from mainspring.retries.switches import is_active, is_testing, set_active, set_testing
@@ -64,6 +76,30 @@ def test_an_open_circuit_lets_nobody_in_all_the_same(way: Way) -> None:
     set_active(False)
     with pytest.raises(CircuitOpen):
         way(raising(), Retry(on=OSError, breaker=breaker))
+
+
+def test_a_breaker_hears_of_failures_that_somebody_knows_all_the_same(way: Way) -> None:
+    breaker = CircuitBreaker(failures=3, pause=3600)
+    baseline = Baseline({TRANSPORT: Retry(on=Exception)})
+    set_active(False)
+    for error in (OSError(), KeyError(), OSError(), TimeoutError()):
+        assert breaker.state == "closed"
+        with pytest.raises(type(error)):
+            way(raising(error), Retry(on=OSError, breaker=breaker), baseline=baseline)
+    assert breaker.state == "open"
+    assert breaker.snapshot(0.0).failures == 3, "not of the one that nobody knows"
+
+
+def test_a_baseline_alone_may_know_the_failure(way: Way) -> None:
+    breaker = CircuitBreaker(failures=1, pause=3600)
+    set_active(False)
+    with pytest.raises(TimeoutError):
+        way(
+            raising(TimeoutError()),
+            Retry(on=KeyError, breaker=breaker),
+            baseline=Baseline({TRANSPORT: Retry(on=Exception)}),
+        )
+    assert breaker.state == "open"
 
 
 # --- testing ----------------------------------------------------------------------------------------------
@@ -166,7 +202,7 @@ def test_the_two_switches_do_not_undo_each_other() -> None:
 
 @pytest.mark.parametrize("attempts", [0, -1, None, 1.5, True])
 def test_a_cap_that_means_nothing_is_refused(attempts: int) -> None:
-    with pytest.raises(InvalidPolicy, match="attempts must be a whole number"):
+    with pytest.raises(InvalidPolicy, match=f"^attempts must be a whole number, 1 or more; not {attempts!r}$"):
         set_testing(True, attempts=attempts)
     assert not is_testing()
 
@@ -191,3 +227,33 @@ def test_loops_of_mainspring_itself_are_not_concerned() -> None:
     set_active(True)
     set_testing(True)
     assert failures.add(OSError(), 0.0) == 3600.0
+
+
+@pytest.mark.parametrize("hint", [None, lambda error: 3600.0])
+def test_a_wait_that_is_not_made_is_not_weighed_against_the_limit(way: Way, hint: WaitHint | None) -> None:
+    policy = Retry(on=OSError, attempts=5, backoff=constant(30), give_up_after=10, wait_hint=hint)
+    baseline = Baseline({TRANSPORT: Retry(on=Exception, backoff=constant(30), give_up_after=10)})
+    with set_testing(True, attempts=3):
+        assert way(raising(OSError(), OSError()), policy) == 3
+        assert way(raising(TimeoutError(), TimeoutError()), Retry(on=KeyError), baseline=baseline) == 3
+        last = OSError("last")
+        with pytest.raises(OSError, match="last"):
+            way(raising(OSError(), OSError(), last), policy)
+    assert last.__notes__ == ["gave up after 3 attempts in 0.0 s, attempts capped by set_testing"]
+
+
+def test_a_limit_that_has_passed_ends_a_test_too(paced: Paced) -> None:
+    def ask() -> None:
+        paced.clock.advance(6)
+        raise OSError
+
+    with set_testing(True, attempts=9), pytest.raises(OSError) as caught:
+        retry(Retry(on=OSError, attempts=9, backoff=constant(30), give_up_after=10))(ask)()
+    assert caught.value.__notes__ == ["gave up after 2 attempts in 12.0 s, give_up_after=10"]
+
+
+def test_the_cap_is_looked_at_before_the_budget_pays(way: Way) -> None:
+    budget = RetryBudget(burst=4)
+    with set_testing(True, attempts=3), pytest.raises(OSError):
+        way(raising(*[OSError()] * 3), Retry(on=OSError, budget=budget))
+    assert budget.left == 2, "one for each retry that was made"

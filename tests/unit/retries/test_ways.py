@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.retries import CircuitBreaker, Retry, RetryBudget, Rule, attempts_of, constant, linear, retry, retrying
+from mainspring.retries import (
+    CircuitBreaker,
+    RetriesExhausted,
+    Retry,
+    RetryBudget,
+    Rule,
+    attempts_of,
+    constant,
+    linear,
+    retry,
+    retrying,
+)
 from mainspring.retries.hooks import Hooks, RetryDetails
 from mainspring.testing.virtual import run_virtual
 from tests.unit.retries.conftest import Paced, Way, async_block, async_decorator, raising, sync_block, sync_decorator
@@ -231,3 +242,30 @@ def test_a_block_that_is_cut_short_lets_go_of_the_errors_before() -> None:
         assert run_virtual(main()) == [None]
     finally:
         gc.enable()
+
+
+def test_a_part_of_a_group_knows_the_attempts_of_the_call(way: Way) -> None:
+    errors = [OSError("first"), KeyError("second"), OSError("third")]
+    policy = Retry(on=(OSError, KeyError), attempts=3, backoff=constant(1), raise_group=True)
+    parts: list[BaseException] = []
+    try:
+        way(raising(*errors), policy)
+    except* KeyError as part:
+        parts.append(part)
+    except* OSError as rest:
+        parts.append(rest)
+    groups = [part for part in parts if isinstance(part, RetriesExhausted)]
+    assert [group.exceptions for group in groups] == [(errors[1],), (errors[0], errors[2])]
+    for group in groups:
+        assert [(attempt.number, attempt.error) for attempt in attempts_of(group)] == list(enumerate(errors, 1))
+
+
+def test_notes_of_a_group_are_not_shared_with_its_parts() -> None:
+    group = RetriesExhausted("gave up", [OSError(), KeyError()])
+    group.add_note("during the night")
+    part, rest = group.split(OSError)
+    assert part is not None
+    assert rest is not None
+    part.add_note("a part")
+    assert rest.__notes__ == group.__notes__ == ["during the night"]
+    assert attempts_of(part) == ()

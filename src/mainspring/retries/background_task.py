@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 from mainspring.clock import Duration, seconds
 from mainspring.errors import RetryDefinitionError, WrongLoop
 from mainspring.retries.awaiting import call_async
-from mainspring.retries.calls import Call, Work, calls
+from mainspring.retries.background_calls import Call, Work, calls
 from mainspring.retries.failures import Terms
 
 R = TypeVar("R")
@@ -89,7 +89,7 @@ async def background_done(timeout: Duration | None = None) -> tuple[BackgroundTa
     """
     loop = asyncio.get_running_loop()
     me = asyncio.current_task()
-    ends = None if timeout is None else loop.time() + seconds(timeout)
+    ends = None if timeout is None else loop.time() + seconds(timeout, "timeout")
     while tasks := [call.task for call in _pending(loop) if call.task is not me]:
         left = None if ends is None else max(ends - loop.time(), 0.0)
         ended, _ = await asyncio.wait(tasks, timeout=left)
@@ -119,7 +119,7 @@ class TaskCall(Call):
         if not self.task.done():
             if not _is_running(self._loop):
                 raise WrongLoop(f"background call {self.work.name} belongs to another event loop; wait for it there")
-            limit = None if timeout is None else seconds(timeout)
+            limit = None if timeout is None else seconds(timeout, "timeout")
             await asyncio.wait([self.task], timeout=limit)
             if not self.task.done():
                 raise TimeoutError(f"background call {self.work.name} has not ended within {limit} s")

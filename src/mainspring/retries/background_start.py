@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 from mainspring.clock import Duration
 from mainspring.errors import RetryDefinitionError
+from mainspring.retries.background_calls import OnError, Work
+from mainspring.retries.background_thread import BackgroundThread, start_thread
 from mainspring.retries.backoff import checked_seconds
-from mainspring.retries.calls import OnError, Work
 from mainspring.retries.decorate import check_listeners, is_async, name_of, refuse
+from mainspring.retries.explain import explained
 from mainspring.retries.failures import Terms
 from mainspring.retries.hooks import Hooks
-from mainspring.retries.in_thread import BackgroundThread, start_thread
 from mainspring.retries.policy import Fallback, Retry
 
 if TYPE_CHECKING:
-    from mainspring.retries.in_task import BackgroundTask  # asyncio is slow to load; threads need none
+    from mainspring.retries.background_task import BackgroundTask  # asyncio is slow to load; threads need none
 
 R = TypeVar("R")
 
@@ -45,6 +46,7 @@ def background(
     baseline: Fallback | None = None,
     wait_at_exit: Duration | None = None,
 ) -> BackgroundThread[R]: ...
+@explained("background calls the function without arguments: background(functools.partial(fn, …), policy)")
 def background(
     fn: Callable[[], object],
     policy: Retry | None = None,
@@ -74,8 +76,8 @@ def background(
     that is forked later there are no copies of the threads: there they count as cancelled.
 
     Every call is a new run, independent of its caller, whose cancellation does not reach it. Raises
-    RetryDefinitionError for what cannot be retried or needs arguments, and for an async function without a running
-    loop; InvalidPolicy for a `wait_at_exit` that is not above 0.
+    RetryDefinitionError for what cannot be retried or needs arguments, for an async function without a running
+    loop, and for a keyword that does not exist; InvalidPolicy for a `wait_at_exit` that is not above 0.
 
     >>> from mainspring.retries import Retry, constant
     >>> errors = []
@@ -100,7 +102,7 @@ def background(
             f"{work.name} is async: its loop has ended before the program ends; leave out wait_at_exit, and end the "
             "main coroutine with `await background_done(timeout=…)`"
         )
-    from mainspring.retries.in_task import start_task  # noqa: PLC0415  # as above
+    from mainspring.retries.background_task import start_task  # noqa: PLC0415  # as above
 
     return start_task(cast("Callable[[], Coroutine[Any, Any, object]]", fn), work, terms)
 
@@ -126,7 +128,10 @@ def _refuse_function(fn: object) -> None:
 
 def _refuse_options(policy: object, on_error: object) -> None:
     if policy is not None and not isinstance(policy, Retry):
-        raise RetryDefinitionError(f"background takes a Retry after the function, or nothing; got {policy!r}")
+        raise RetryDefinitionError(
+            f"background takes a Retry after the function, or nothing; got {policy!r}. Arguments of the function go "
+            "with it: background(functools.partial(fn, …))"
+        )
     if on_error is not None and (not callable(on_error) or is_async(on_error)):
         raise RetryDefinitionError(f"on_error must be a plain function that takes the error, not {on_error!r}")
 

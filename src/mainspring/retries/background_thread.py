@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 from mainspring.clock import Duration, seconds
 from mainspring.errors import RetryDefinitionError
 from mainspring.retries import pace
-from mainspring.retries.calls import Call, Work, calls
+from mainspring.retries.background_calls import Call, Work, calls
 from mainspring.retries.decorate import attempts_sync
 from mainspring.retries.failures import Failures, Terms
 
@@ -113,7 +113,7 @@ class ThreadCall(Call):
 
     def wait(self, timeout: Duration | None) -> None:
         """Block until it has ended. Raises TimeoutError, or CancelledError."""
-        limit = None if timeout is None else seconds(timeout)
+        limit = None if timeout is None else seconds(timeout, "timeout")
         if not self.ended.wait(limit):
             raise TimeoutError(f"background call {self.work.name} has not ended within {limit:g} s")
         self.known = True
