@@ -266,7 +266,7 @@ class Failures:
         if reason == ATTEMPTS_SPENT:
             return note
         limit = self.terms.policy.give_up_after
-        if reason != TIME_SPENT or limit is None:
+        if reason != TIME_SPENT or limit is None or elapsed + wait < limit:  # the last: it was the baseline's limit
             return f"{note}, {reason}"
         if elapsed >= limit:
             return f"{note}, give_up_after={limit:g}"

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 # --- give_up_after of a baseline ------------------------------------------------------------------------
 
+
+def test_the_note_names_no_limit_that_was_not_the_one(way: Way) -> None:
+    baseline = Baseline({TRANSPORT: Retry(on=OSError, backoff=constant(5), give_up_after=3)})
+    with pytest.raises(ConnectionResetError) as caught:
+        way(raising(ConnectionResetError()), Retry(on=KeyError, give_up_after=60), baseline=baseline)
+    assert caught.value.__notes__ == ["gave up after 1 attempt in 0.0 s, give_up_after reached"]
+
+
 TEN_SECONDS = Baseline({TRANSPORT: Retry(on=Exception, attempts=None, backoff=constant(1), give_up_after=10)})
 
 
