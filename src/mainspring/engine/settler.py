@@ -229,6 +229,8 @@ def tell_failure(job: JobRecord, settlement: Settlement) -> None:
     assert failure is not None
     extra = {"job_id": job.id, "task": job.task, "attempt": job.attempt}
     if settlement.kind == "retry":
+        if settlement.reason:
+            log.error("job %s of %s: %s", job.id, job.task, settlement.reason, extra=extra)
         log.warning(
             "job %s of %s: attempt %d failed, next in %.3g s: %s: %s",
             job.id, job.task, job.attempt, settlement.after, failure.type, failure.message, extra=extra,

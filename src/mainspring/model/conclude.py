@@ -12,6 +12,9 @@ from mainspring.retries.policy import Retry, Wait, delay_of
 LATER_KEY: Final = "RetryLater"
 """The counter of attempts that a task ended itself by raising `RetryLater`."""
 
+BACKOFF_FAILED: Final = "the backoff of its policy failed, so it waits as by default"
+"""What a settlement says of a retry whose wait is not the one that was meant."""
+
 LATER_ATTEMPTS: Final = 5
 """Runs that a task without a policy may ask for with `RetryLater`."""
 
@@ -166,7 +169,8 @@ def _failed(
     decision = policy.decide(error, job.counters, elapsed, random=random, wait_hint=wait_hint)
     counters = dict(decision.counters)
     if isinstance(decision, Wait):
-        return _retry(job, failure, decision.seconds, counters, ran)
+        trouble = "" if decision.trouble is None else f"{BACKOFF_FAILED}: {decision.trouble!r}"
+        return _retry(job, failure, decision.seconds, counters, ran, trouble)
     return _dead(job, failure, decision.reason, counters, ran)
 
 
@@ -193,9 +197,11 @@ def _later(
 
 
 def _retry(
-    job: JobRecord, failure: Failure, after: float, counters: Mapping[str, int], ran: float | None
+    job: JobRecord, failure: Failure, after: float, counters: Mapping[str, int], ran: float | None, reason: str = ""
 ) -> Settlement:
-    return Settlement(job=job.id, lease=job.lease, kind="retry", after=after, ran=ran, error=failure, counters=counters)
+    return Settlement(
+        job=job.id, lease=job.lease, kind="retry", after=after, ran=ran, error=failure, counters=counters, reason=reason
+    )
 
 
 def _dead(job: JobRecord, failure: Failure, reason: str, counters: Mapping[str, int], ran: float | None) -> Settlement:

@@ -437,16 +437,36 @@ async def test_D25_a_late_sync_function_keeps_its_slot_until_it_returns() -> Non
         assert "timeout" in record.error.message
 
 
+def test_a_backoff_that_fails_costs_no_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    @virtual
+    async def run() -> None:
+        async def fail() -> None:
+            raise OSError("down")
+
+        def broken(_index: int) -> float:
+            raise ZeroDivisionError
+
+        async with workshop() as shop:
+            shop.task(fail, retry=Retry(on=OSError, attempts=3, backoff=broken))
+            job = await shop.add()
+            async with shop.worker():
+                (record,) = await shop.ended(job)
+            assert (record.state, record.reason, record.attempt) == ("dead", "attempts spent", 3)
+
+    run()
+    assert caplog.text.count("the backoff of its policy failed, so it waits as by default: ZeroDivisionError()") == 2
+
+
 @virtual
 async def test_a_policy_that_fails_ends_its_job_only() -> None:
     async def fail() -> None:
         raise OSError("down")
 
-    def broken(_index: int) -> float:
+    def broken(_error: BaseException) -> bool:
         raise ZeroDivisionError
 
     async with workshop() as shop:
-        shop.task(fail, retry=Retry(on=OSError, attempts=3, backoff=broken))
+        shop.task(fail, retry=Retry(on=broken, attempts=3))
         job = await shop.add()
         async with shop.worker():
             (record,) = await shop.ended(job)
