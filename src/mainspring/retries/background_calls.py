@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -98,6 +99,35 @@ class Call:
     def __del__(self) -> None:
         if self.ended.is_set() and not sys.is_finalizing():
             self.tell_unread()
+
+
+class Handle(ABC):
+    """What the handles of threads and of tasks have in common."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def _work(self) -> Work: ...
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether it has ended: with a value, with an error, or cancelled."""
+
+    @property
+    def name(self) -> str:
+        """What logs call it, and the name of its thread or task."""
+        return self._work.name
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts have begun so far."""
+        return self._work.attempts
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "pending"
+        return f"<{type(self).__name__} {self.name} {state}, attempts={self.attempts}>"
 
 
 class Calls:

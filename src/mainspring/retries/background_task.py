@@ -9,14 +9,14 @@ from typing import Any, Generic, TypeVar, cast
 from mainspring.clock import Duration, seconds
 from mainspring.errors import RetryDefinitionError, WrongLoop
 from mainspring.retries.awaiting import call_async
-from mainspring.retries.background_calls import Call, Work, calls
+from mainspring.retries.background_calls import Call, Handle, Work, calls
 from mainspring.retries.failures import Terms
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class BackgroundTask(Generic[R_co]):
+class BackgroundTask(Handle, Generic[R_co]):
     """An async function that runs as a task of its own; made by `background`.
 
     It runs whether or not somebody has this handle. Several tasks may wait for it; one of them that is cancelled
@@ -29,14 +29,8 @@ class BackgroundTask(Generic[R_co]):
         self._call = call
 
     @property
-    def name(self) -> str:
-        """What logs call it, and the name of its task."""
-        return self._call.work.name
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts have begun so far."""
-        return self._call.work.attempts
+    def _work(self) -> Work:
+        return self._call.work
 
     @property
     def done(self) -> bool:
@@ -64,10 +58,6 @@ class BackgroundTask(Generic[R_co]):
     def cancel(self) -> bool:
         """Cancel it, in an attempt as well as in a wait; False when it has ended already."""
         return self._call.cancel()
-
-    def __repr__(self) -> str:
-        state = "done" if self.done else "pending"
-        return f"<{type(self).__name__} {self.name} {state}, attempts={self.attempts}>"
 
 
 async def background_done(timeout: Duration | None = None) -> tuple[BackgroundTask[object], ...]:

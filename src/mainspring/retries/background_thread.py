@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 from mainspring.clock import Duration, seconds
 from mainspring.errors import RetryDefinitionError
 from mainspring.retries import pace
-from mainspring.retries.background_calls import Call, Work, calls
+from mainspring.retries.background_calls import Call, Handle, Work, calls
 from mainspring.retries.decorate import attempts_sync
 from mainspring.retries.failures import Failures, Terms
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
-class BackgroundThread(Generic[R_co]):
+class BackgroundThread(Handle, Generic[R_co]):
     """A function that runs in a thread of its own; made by `background`.
 
     Any number of threads may use the handle. `result` and `exception` block the thread that calls them: in async
@@ -33,14 +33,8 @@ class BackgroundThread(Generic[R_co]):
         self._call = call
 
     @property
-    def name(self) -> str:
-        """What logs call it, and the name of its thread."""
-        return self._call.work.name
-
-    @property
-    def attempts(self) -> int:
-        """How many attempts have begun so far."""
-        return self._call.work.attempts
+    def _work(self) -> Work:
+        return self._call.work
 
     @property
     def done(self) -> bool:
@@ -75,10 +69,6 @@ class BackgroundThread(Generic[R_co]):
         its value is dropped, and only then the handle is `done`.
         """
         return self._call.cancel()
-
-    def __repr__(self) -> str:
-        state = "done" if self.done else "pending"
-        return f"<{type(self).__name__} {self.name} {state}, attempts={self.attempts}>"
 
 
 class ThreadCall(Call):
