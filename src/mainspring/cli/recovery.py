@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from mainspring.retries.backoff import exponential
 from mainspring.service.restarts import FailureRate, Restarts
 
-FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 30.0
+BACKOFF: Final = exponential(0.25, cap=LONGEST_WAIT)
 NO_FAILURES: Final = FailureRate()
 RESTARTS: Final = Restarts(half_life=30.0)
 
@@ -25,8 +26,8 @@ class Recovery:
     ...     print(f"{recovery.wait:.2f}")
     0.00
     0.25
-    0.49
-    0.94
+    0.50
+    1.00
     """
 
     rate: FailureRate = NO_FAILURES
@@ -41,6 +42,4 @@ class Recovery:
         """Seconds until the replacement starts."""
         if self.rate.count < 1.5:
             return 0.0
-        exponent = min(self.rate.count - 2.0, 10.0)  # beyond it the cap has long been reached
-        backoff: float = FIRST_WAIT * 2.0**exponent
-        return min(LONGEST_WAIT, max(backoff, self.restarts.least_wait(self.rate)))
+        return max(BACKOFF(round(self.rate.count) - 2), self.restarts.least_wait(self.rate))
