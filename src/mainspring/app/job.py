@@ -51,8 +51,8 @@ class Job(Generic[R_co]):
     async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait until the job has ended, and return what its task returned, by the task's return annotation.
 
-        `timeout` bounds this wait, in seconds (0: look once); the job goes on. Raises TimeoutError, JobFailed (dead; with the
-        original error as text), JobExpired, JobCancelled, JobNotFound (deleted or pruned meanwhile).
+        `timeout` bounds this wait, in seconds (0: look once); the job goes on. Raises TimeoutError, JobFailed (dead;
+        with the original error as text), JobExpired, JobCancelled, JobNotFound (deleted or pruned meanwhile).
         """
         limit = None if timeout is None else duration("timeout", timeout)
         if self.record is None or not self.record.terminal:
