@@ -23,7 +23,15 @@ from mainspring.store.base.jobs import (
 )
 from mainspring.store.base.life import Features, Finding, Life, Lifeline
 from mainspring.store.base.reads import Count, Filter, Page, Reads, WorkerSeen
-from mainspring.store.base.schedules import Fire, FireAnswer, ScheduleRecord, Schedules
+from mainspring.store.base.schedules import (
+    Due,
+    DueSchedule,
+    PutAnswer,
+    RunNow,
+    SchedulePut,
+    Schedules,
+    SchedulesSeen,
+)
 from mainspring.store.base.steps import Step, StepAnswer, Steps
 from mainspring.store.base.transaction import INSIDE, Inside, Transaction, Transactions, inside_of
 
@@ -42,11 +50,11 @@ __all__ = [
     "Claim",
     "Claimed",
     "Count",
+    "Due",
+    "DueSchedule",
     "Features",
     "Filter",
     "Finding",
-    "Fire",
-    "FireAnswer",
     "Held",
     "Inside",
     "Jobs",
@@ -54,10 +62,13 @@ __all__ = [
     "Life",
     "Lifeline",
     "Page",
+    "PutAnswer",
     "Reads",
     "ReplayAnswer",
-    "ScheduleRecord",
+    "RunNow",
+    "SchedulePut",
     "Schedules",
+    "SchedulesSeen",
     "Started",
     "Step",
     "StepAnswer",

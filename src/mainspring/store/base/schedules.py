@@ -1,65 +1,114 @@
-"""The verbs about schedules: stored triggers that add jobs. Bodies come with part 4; the shapes are settled here."""
+"""The verbs about schedules: stored triggers that add jobs. Each is one atomic step; all take batches.
+
+What becomes of a schedule is decided in `mainspring.model` (`planning`, `catch_up`, `firing`); a store applies it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from mainspring.model.record import NewJob
+from mainspring.model.schedule import Fire, FireAnswer, Run, ScheduleRecord, SlotJob
 
 
-class ScheduleRecord(NamedTuple):
-    """A schedule as stored. `revision` grows with each change; `fired_to` is a watermark that only grows (H13)."""
+class SchedulesSeen(NamedTuple):
+    """Schedules in the order of their ids (byte order), and the store's now."""
 
-    id: str
-    trigger: bytes
-    template: NewJob
-    options: bytes = b""
-    revision: int = 0
-    fired_to: float = 0.0
-    next: float | None = None
-    paused: bool = False
-    runs: int = 0
-    missed: int = 0
+    schedules: list[ScheduleRecord]
+    now: float
 
 
-class Fire(NamedTuple):
-    """A request to fire: succeeds only if revision and next are still these, and every slot is above the watermark."""
+class DueSchedule(NamedTuple):
+    """A schedule that is to be looked at. Where its trigger counts from the end of a run (`from_end`):
+
+    `active`: a run goes on; `ended`: when the run that ended last did so, None when none has.
+    """
+
+    schedule: ScheduleRecord
+    active: bool = False
+    ended: float | None = None
+
+
+class Due(NamedTuple):
+    """Schedules that are due, the earliest first; the store's now; and when the next is due that is not among them."""
+
+    schedules: list[DueSchedule]
+    now: float
+    next_due: float | None
+
+
+class SchedulePut(NamedTuple):
+    """A row to write, and the row it was decided on, None when there was none.
+
+    It is written only while the stored row has the same `revision` and `fired_to` and is not dropped, or is dropped,
+    as the one it was decided on.
+    """
+
+    record: ScheduleRecord
+    stored: ScheduleRecord | None
+
+
+class RunNow(NamedTuple):
+    """A person's "run it now"; `job.slot` means nothing."""
 
     schedule: str
-    revision: int
-    expected: float
-    slots: tuple[tuple[float, str], ...]
-    next: float | None
-    missed: int = 0
+    job: SlotJob
 
 
-FireAnswer = Literal["fired", "skipped", "stale", "paused", "unknown"]
+PutAnswer = Literal["put", "conflict"]
 
 
 class Schedules(Protocol):
-    """What a scheduler asks of a store."""
+    """What schedulers, and people, ask of a store."""
 
-    async def put_schedules(self, schedules: Sequence[ScheduleRecord]) -> list[ScheduleRecord]:
-        """Create or update; the watermark, counts and pause of an existing one are kept."""
+    async def get_schedules(self, ids: Sequence[str]) -> SchedulesSeen:
+        """Those of these that there are; also the rows of removed ones (`dropped`), as long as they are kept."""
+        ...
+
+    async def list_schedules(
+        self, *, after: str = "", limit: int = 1000, declared_by: Sequence[str] | None = None
+    ) -> SchedulesSeen:
+        """Schedules by id, from behind `after`; without removed ones. `declared_by`: only those of this code."""
+        ...
+
+    async def put_schedules(self, puts: Sequence[SchedulePut]) -> list[PutAnswer]:
+        """Write these rows, each if nobody has changed or fired it meanwhile; all in one commit, answered each.
+
+        A repeat of a put that was made is `put` again when the row still is what was to be written.
+        """
         ...
 
     async def drop_schedules(self, ids: Sequence[str]) -> list[bool]:
-        """Remove; the watermark of a removed id is kept for 24 h."""
+        """Remove; False for one that is not there. The row stays for 24 h, for its watermark and its runs."""
         ...
 
-    async def due_schedules(self, limit: int = 1000) -> tuple[list[ScheduleRecord], float]:
-        """Those whose `next` has come, and the store's now."""
+    async def due_schedules(self, limit: int = 1000, *, without: Collection[str] = ()) -> Due:
+        """Those that are neither paused nor removed and whose `due` has come, the earliest first; not these ids."""
         ...
 
     async def fire(self, fires: Sequence[Fire]) -> list[FireAnswer]:
-        """Add the jobs of these slots and advance the schedules, by compare-and-set: no slot twice, ever."""
+        """Do what `firing.fired` says: add the jobs, the run records, and move the schedules on; one commit.
+
+        A fire whose schedule somebody else holds locked is answered as `stale`. No slot becomes a job twice, ever.
+        """
         ...
 
-    async def pause_schedules(self, ids: Sequence[str], paused: bool) -> list[bool]:
-        """Pause or resume."""
+    async def trigger(self, asked: Sequence[RunNow]) -> list[FireAnswer]:
+        """Do what `firing.triggered` says. Repeated with the same job id it adds nothing more, and answers `fired`."""
         ...
 
-    async def schedules(self) -> list[ScheduleRecord]:
-        """All, by id."""
+    async def runs(self, schedule: str, *, from_number: int = 0, limit: int = 10_000) -> list[Run]:
+        """The newest `limit` run records from this number on, oldest first, open ones as `firing.seen_run` shows them."""
+        ...
+
+    async def prune_runs(self, limit: int = 1000) -> int:
+        """Write down the ends of runs (`firing.ended_run`), and remove what is not to be kept; returns how many went.
+
+        Runs beyond `keep` or older than `keep_for` (by `fired`), never open ones; schedules that were dropped 24 h ago,
+        with their runs. At most `limit` of each; to be called before `prune`, which may remove the jobs.
+        """
+        ...
+
+    async def wait_schedules(self, timeout: float) -> bool:
+        """A hint: True when a schedule may have been put, changed, or due earlier; False after `timeout` seconds."""
         ...
