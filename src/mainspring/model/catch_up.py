@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from mainspring.model.planning import due_of
 from mainspring.model.schedule import ScheduleRecord
-from mainspring.model.triggers import Trigger, jitter_of
+from mainspring.model.slots import due_of, in_time, slot_after
+from mainspring.model.triggers import MICROSECOND, Trigger, jitter_of
 
 SKIP_GRACE: Final = 60.0
 """Seconds for which a slot counts as on time where late ones are skipped, unless told otherwise."""
 
 COUNTED: Final = 1000
-"""Slots of one gap that are counted one by one; a longer gap counts as so many missed slots."""
+"""Slots of one gap that are counted one by one; a longer gap counts as so many, where it cannot be computed."""
 
 SHORTEST_LOOK: Final = 0.01
 LONGEST_LOOK: Final = 1.0
@@ -42,126 +43,130 @@ def decided(
     A slot that is older than `misfire_grace` is missed. Of the others the newest runs (`once`, `skip`), or the newest
     `misfire_limit` (`all`); the rest is missed. `skip` is `once` with a grace of 60 s unless it has its own.
     `active`, `ended`: whether a run goes on, and when the last one has ended; for triggers that count from there.
+    Raises InvalidTrigger when an answer of the trigger makes no sense, and whatever a trigger of people's own raises.
     """
     trigger = trigger.starting(record.begin)
-    if record.next is None:
-        following = None if active else trigger.next_after(max(record.fired_to, ended or now))
-        if active or following is None or not _counts(record, following) or due_of(record, following) > now:
-            return _waiting(record, trigger, following, now, active=active)
-        record = replace(record, next=following)
-    return _of_slots(record, trigger, now)
+    if record.next is not None:
+        return _of_slots(record, trigger, now)
+    if active:
+        return _moved(record, None, _next_look(record, trigger, now))
+    slot = in_time(record, slot_after(trigger, max(record.begin, record.fired_to, ended or record.begin)))
+    if slot is None or due_of(record, slot) > now:
+        return _moved(record, slot, None if slot is None else due_of(record, slot))
+    return _of_slots(replace(record, next=slot), trigger, now)
 
 
 def _of_slots(record: ScheduleRecord, trigger: Trigger, now: float) -> Decision:
     definition = record.definition
-    at = now - jitter_of(record.id, definition.jitter)
+    at = round(now - jitter_of(record.id, definition.jitter), 6)
     wanted = definition.misfire_limit if definition.misfire == "all" else 1
     passed = _passed(record, trigger, at, wanted)
-    grace = definition.misfire_grace
-    if grace is None and definition.misfire == "skip":
-        grace = SKIP_GRACE
-    run = [slot for slot in passed.newest if grace is None or at - slot <= grace]
-    if definition.max_runs is not None:
-        run = run[max(len(run) - (definition.max_runs - record.runs), 0) :]
+    run = _in_grace(record, passed.newest[-wanted:], at)
     missed = passed.number - len(run)
-    last = passed.newest[-1]
-    dropped = [slot for slot in passed.newest if slot not in run]
-    following = passed.following
-    if following is not None and not _counts(record, following):
-        following = None
+    following, due = _following(record, trigger, passed.following, now, ran=bool(run))
     return Decision(
         slots=tuple(run),
         missed=missed,
-        missed_from=passed.first if missed else None,
-        missed_to=(dropped[-1] if dropped else passed.before_newest) if missed else None,
-        to=last,
-        next=None if trigger.from_end else following,
-        due=_due_after(record, trigger, following, now),
+        missed_from=record.next if missed else None,
+        missed_to=passed.newest[-len(run) - 1] if missed else None,
+        to=passed.newest[-1],
+        next=following,
+        due=due,
     )
 
 
-class _Passed(NamedTuple):
-    """The slots up to now: the newest of them, how many there are, and the first that is still to come."""
+def _in_grace(record: ScheduleRecord, slots: list[float], at: float) -> list[float]:
+    """Those that are not too late to run, and not more than `max_runs` lets be."""
+    definition = record.definition
+    grace = SKIP_GRACE if definition.misfire_grace is None else definition.misfire_grace
+    if definition.misfire == "skip" or definition.misfire_grace is not None:
+        slots = [slot for slot in slots if round(at - slot, 6) <= grace]
+    if definition.max_runs is not None:
+        slots = slots[max(len(slots) - max(definition.max_runs - record.runs, 0), 0) :]
+    return slots
 
-    first: float
-    newest: list[float]
-    before_newest: float | None
+
+def _following(
+    record: ScheduleRecord, trigger: Trigger, following: float | None, now: float, *, ran: bool
+) -> tuple[float | None, float | None]:
+    """The slot after those that have passed, and when to look at it, or for the end of the run that has begun now."""
+    if trigger.from_end:
+        following = in_time(record, slot_after(trigger, max(now, record.begin)))
+    due = None if following is None else due_of(record, following)
+    return (None if trigger.from_end and ran else following), due
+
+
+class _Passed(NamedTuple):
+    """The slots up to now: how many there are, the newest of them, and the first that is still to come."""
+
     number: int
+    newest: list[float]
     following: float | None
 
 
 def _passed(record: ScheduleRecord, trigger: Trigger, at: float, wanted: int) -> _Passed:
+    """From the slot of the record on; what its trigger would have said before it was in force does not count."""
     assert record.next is not None
-    first: float = record.next
-    newest: deque[float] = deque([first], maxlen=wanted + 1)
-    number = 1
-    slot = _after(record, trigger, first)
-    while slot is not None and slot <= at and _counts(record, slot):
-        if number == COUNTED:
-            return _jump(record, trigger, first, slot, at, wanted)
+    if trigger.from_end:
+        return _Passed(1, [record.next], None)
+    end = at if record.definition.end_at is None else min(at, record.definition.end_at)
+    begin = max(record.next, record.begin)
+    newest = deque([record.next], maxlen=wanted + 1)
+    known = trigger.slots_between(begin, end)
+    number = 1 + (known or 0)
+    following: float | None = begin
+    if known is None or known <= wanted:
+        number, following = _walked(trigger, begin, end, newest, max(COUNTED, wanted + 1))
+    if following is not None and following <= end:  # there are too many to walk through all of them
+        _, following = _walked(trigger, _near_end(trigger, begin, end, wanted), end, newest, math.inf)
+    return _Passed(number, list(newest), in_time(record, following))
+
+
+def _walked(trigger: Trigger, t: float, end: float, newest: deque[float], most: float) -> tuple[int, float | None]:
+    """Append the slots in (t, end]; how many there are then, at most `most`, and the slot after them."""
+    number, slot = 1, slot_after(trigger, t)
+    while slot is not None and slot <= end and number < most:
         newest.append(slot)
         number += 1
-        slot = _after(record, trigger, slot)
-    return _made(first, newest, number, slot, wanted)
+        slot = slot_after(trigger, slot)
+    return number, slot
 
 
-def _jump(record: ScheduleRecord, trigger: Trigger, first: float, low: float, at: float, wanted: int) -> _Passed:
-    """The newest of more slots than can be counted: the point with just enough of them behind it is searched."""
-    end = at if record.definition.end_at is None else min(at, record.definition.end_at)
+def _near_end(trigger: Trigger, low: float, end: float, wanted: int) -> float:
+    """A time with more than `wanted` slots between it and the end, but not many more; by halves."""
     high = end
     for _ in range(64):
-        middle = (low + high) / 2
-        slot, behind = trigger.next_after(middle), 0
-        while slot is not None and slot <= end and behind <= 4 * wanted:
-            behind += 1
-            slot = trigger.next_after(slot)
-        if behind > wanted:
-            low = middle
-        else:
+        middle = round((low + high) / 2, 6)
+        behind = _behind(trigger, middle, end, 4 * wanted + 1)
+        if behind <= wanted:
             high = middle
-        if wanted < behind <= 4 * wanted:
+        else:
+            low = middle
+        if wanted < behind <= 4 * wanted or high - low <= MICROSECOND:
             break
-    newest: deque[float] = deque(maxlen=wanted + 1)
-    slot = trigger.next_after(low)
-    while slot is not None and slot <= end:
-        newest.append(slot)
-        slot = trigger.next_after(slot)
-    return _made(first, newest, max(COUNTED, wanted + 1), slot, wanted)
+    return low
 
 
-def _made(first: float, newest: deque[float], number: int, following: float | None, wanted: int) -> _Passed:
-    slots = list(newest)
-    return _Passed(first, slots[-wanted:], slots[-wanted - 1] if len(slots) > wanted else None, number, following)
+def _behind(trigger: Trigger, t: float, end: float, most: int) -> int:
+    """How many slots lie in (t, end]; counted no further than `most`."""
+    known = trigger.slots_between(t, end)
+    if known is not None:
+        return known
+    number, slot = 0, slot_after(trigger, t)
+    while slot is not None and slot <= end and number < most:
+        number += 1
+        slot = slot_after(trigger, slot)
+    return number
 
 
-def _after(record: ScheduleRecord, trigger: Trigger, slot: float) -> float | None:
-    """The slot after this one; what the trigger would have said before it was in force does not count."""
-    if trigger.from_end:
+def _next_look(record: ScheduleRecord, trigger: Trigger, now: float) -> float | None:
+    """When to ask again for the end of a run; None when no slot can come after it."""
+    earliest = slot_after(trigger, max(now, record.begin))
+    if in_time(record, earliest) is None or earliest is None:
         return None
-    return trigger.next_after(max(slot, record.begin))
+    return round(now + min(max((earliest - now) / 10, SHORTEST_LOOK), LONGEST_LOOK), 6)
 
 
-def _counts(record: ScheduleRecord, slot: float) -> bool:
-    end = record.definition.end_at
-    return slot > record.fired_to and (end is None or slot <= end)
-
-
-def _due_after(record: ScheduleRecord, trigger: Trigger, following: float | None, now: float) -> float | None:
-    if not trigger.from_end:
-        return None if following is None else due_of(record, following)
-    earliest = trigger.next_after(now)
-    return None if earliest is None else due_of(record, earliest)
-
-
-def _waiting(
-    record: ScheduleRecord, trigger: Trigger, following: float | None, now: float, *, active: bool
-) -> Decision:
+def _moved(record: ScheduleRecord, following: float | None, due: float | None) -> Decision:
     """There is no slot to run: one is to come, or the end of a run is still awaited, or nothing is left."""
-    if following is not None and not _counts(record, following):
-        following = None
-    due = None if following is None else due_of(record, following)
-    if active:
-        earliest = trigger.next_after(now)
-        wait = LONGEST_LOOK if earliest is None else (earliest - now) / 10
-        due = round(now + min(max(wait, SHORTEST_LOOK), LONGEST_LOOK), 6)
     return Decision((), 0, None, None, record.fired_to, following, due)

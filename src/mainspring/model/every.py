@@ -72,7 +72,7 @@ class Every(Trigger):
 
     def first_at(self, begin: float, /) -> float | None:
         """`begin`, or one interval later; `start` when that is still to come."""
-        if self.start is not None and begin <= self.start.timestamp():
+        if self.start is not None and begin < self.start.timestamp():
             return self.start.timestamp()
         return begin if self.first == "now" else self.starting(begin).next_after(begin)
 
@@ -81,6 +81,17 @@ class Every(Trigger):
         if self.start is not None or self.anchor == "end":
             return self
         return Every(self.interval, self.anchor, self.first, datetime.fromtimestamp(begin, UTC))
+
+    def slots_between(self, t: float, end: float, /) -> int | None:
+        """Computed on a grid, however many there are."""
+        if self.anchor == "end":
+            return None
+        step = round(self.interval * _MILLION)
+        origin = 0 if self.start is None else round(self.start.timestamp() * _MILLION)
+        before, until = ((round(min(max(at, EARLIEST), LATEST) * _MILLION) - origin) // step for at in (t, end))
+        if self.start is not None:
+            before, until = max(before, -1), max(until, -1)
+        return max(until - before, 0)
 
     @property
     def from_end(self) -> bool:

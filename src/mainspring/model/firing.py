@@ -7,58 +7,60 @@ at that moment (RULES H13).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from mainspring.model.record import JobRecord, NewGroup, NewJob
+from mainspring.model.ledger import Ledger, ended_run, reopened_run, seen_run
+from mainspring.model.record import NewGroup, NewJob
 from mainspring.model.schedule import FAILED, Fire, FireAnswer, Run, ScheduleRecord, SlotJob
 
-Kind = Literal["slot", "trigger"]
+__all__ = [
+    "Asked",
+    "Fired",
+    "ended_run",
+    "fired",
+    "not_added",
+    "reopened_run",
+    "runs_needed",
+    "seen_run",
+    "triggered",
+]
+
+
+class Asked(NamedTuple):
+    """What an effect was decided on, so that it can be decided again when some of its jobs cannot be added."""
+
+    schedule: ScheduleRecord
+    what: Fire | SlotJob
+    open_runs: Sequence[Run]
+    newest: Sequence[Run]
+    now: float
 
 
 class Fired(NamedTuple):
-    """What a fire writes: the schedule, new jobs and groups, and run records, of which the first may replace one."""
+    """What a fire writes: the schedule, new jobs and groups, and run records.
+
+    Records with a number that was there before replace the one of that number: at most two, of slots left out.
+    """
 
     answer: FireAnswer
     schedule: ScheduleRecord
     jobs: tuple[NewJob, ...] = ()
     groups: tuple[NewGroup, ...] = ()
     runs: tuple[Run, ...] = ()
+    asked: Asked | None = None
 
 
-def runs_needed(schedule: ScheduleRecord) -> int:
-    """How many of its newest run records `fired` wants to see: between two runs lie at most a missed and a skipped one."""
+def runs_needed(schedule: ScheduleRecord, open_runs: int = 0) -> int:
+    """How many of its newest run records `fired` wants to see, when so many runs are open.
+
+    Before and after each run lie at most two records of slots left out, so that the last runs that have ended are
+    among these.
+    """
     failures = schedule.definition.stop_after
-    return 1 if failures is None else 3 * failures + 2
-
-
-def ended_run(run: Run, job: JobRecord | None, now: float) -> Run:
-    """An open run with the end of its job, when that has ended; `job` is None when it is gone."""
-    if job is None:
-        return replace(run, state="removed", ended=now)
-    if not job.terminal:
-        return run
-    error = "" if job.error is None else f"{job.error.type}: {job.error.message}"
-    return replace(
-        run,
-        state=job.state,
-        started=job.started if job.started is not None else job.claimed,
-        ended=job.finished if job.finished is not None else now,
-        attempts=job.attempt,
-        error=error,
-    )
-
-
-def seen_run(run: Run, job: JobRecord | None, now: float) -> Run:
-    """A run as people see it: an open one in the state in which its job is."""
-    if not run.open:
-        return run
-    seen = ended_run(run, job, now)
-    if job is None or job.terminal:
-        return seen
-    return replace(seen, state=job.state, started=job.started, attempts=job.attempt)
+    return 2 if failures is None else 3 * (failures + open_runs)
 
 
 def fired(
@@ -72,15 +74,36 @@ def fired(
     if refusal is not None or schedule is None:
         return refusal or "unknown"
     if fire.slots and _has_failed(schedule, newest):
-        stopped = replace(schedule, paused=FAILED, revision=schedule.revision + 1, changed=now)
-        return Fired("stopped", stopped)
-    ledger = _Ledger(schedule, newest, now)
+        return Fired("stopped", replace(schedule, paused=FAILED, revision=schedule.revision + 1, changed=now))
+    return _fired(Asked(schedule, fire, open_runs, newest, now), fire, ())
+
+
+def triggered(
+    schedule: ScheduleRecord | None, job: SlotJob, open_runs: Sequence[Run], newest: Sequence[Run], now: float
+) -> Fired | FireAnswer:
+    """The effect of a person's "run it now": a job without a slot, by the same rule of overlap, paused or not."""
+    if schedule is None or schedule.dropped is not None:
+        return "unknown"
+    effect = _triggered(Asked(schedule, job, open_runs, newest, now), job, ())
+    return effect if effect.jobs else "skipped"
+
+
+def not_added(effect: Fired, jobs: Collection[str]) -> Fired:
+    """The effect when these of its jobs could not be added, because another job holds their unique key: skipped."""
+    asked = effect.asked
+    if asked is None:
+        return effect
+    return _fired(asked, asked.what, jobs) if isinstance(asked.what, Fire) else _triggered(asked, asked.what, jobs)
+
+
+def _fired(asked: Asked, fire: Fire, refused: Collection[str]) -> Fired:
+    schedule = asked.schedule
+    ledger = Ledger(schedule, asked.newest, asked.now)
     if fire.missed:
         ledger.left_out("missed", fire.missed_from, fire.missed_to, fire.missed)
-    added = ledger.run_slots("slot", fire.slots, open_runs)
-    definition = schedule.definition
-    runs = schedule.runs + added
-    over = definition.max_runs is not None and runs >= definition.max_runs
+    added = ledger.run("slot", fire.slots, asked.open_runs, refused)
+    limit, runs = schedule.definition.max_runs, schedule.runs + added
+    over = limit is not None and runs >= limit
     after = replace(
         schedule,
         next=None if over else fire.next,
@@ -92,35 +115,15 @@ def fired(
         number=ledger.number,
     )
     answer: FireAnswer = "fired" if added else "skipped" if fire.slots else "moved"
-    return Fired(answer, after, tuple(ledger.jobs), tuple(ledger.groups), tuple(ledger.runs))
+    return Fired(answer, after, tuple(ledger.jobs), tuple(ledger.groups), ledger.runs, asked)
 
 
-def triggered(
-    schedule: ScheduleRecord | None, job: SlotJob, open_runs: Sequence[Run], newest: Sequence[Run], now: float
-) -> Fired | FireAnswer:
-    """The effect of a person's "run it now": a job without a slot, by the same rule of overlap, paused or not."""
-    if schedule is None or schedule.dropped is not None:
-        return "unknown"
-    ledger = _Ledger(schedule, newest, now)
-    if not ledger.run_slots("trigger", (job,), open_runs):
-        return "skipped"
-    after = replace(schedule, number=ledger.number)
-    return Fired("fired", after, tuple(ledger.jobs), tuple(ledger.groups), tuple(ledger.runs))
-
-
-def not_added(effect: Fired, jobs: Sequence[str]) -> Fired:
-    """The effect when these of its jobs could not be added, because another job holds their unique key."""
-    runs = tuple(
-        replace(run, kind="skipped", job=None, group=None, state="skipped", last_slot=run.slot)
-        if run.job in jobs
-        else run
-        for run in effect.runs
-    )
-    slots = sum(run.job in jobs and run.kind == "slot" for run in effect.runs)
-    schedule = effect.schedule
-    schedule = replace(schedule, runs=schedule.runs - slots, skipped=schedule.skipped + slots)
-    answer: FireAnswer = "fired" if any(run.job for run in runs) else "skipped"
-    return effect._replace(answer=answer, schedule=schedule, runs=runs)
+def _triggered(asked: Asked, job: SlotJob, refused: Collection[str]) -> Fired:
+    ledger = Ledger(asked.schedule, asked.newest, asked.now)
+    added = ledger.run("trigger", (job,), asked.open_runs, refused)
+    after = replace(asked.schedule, number=ledger.number)
+    jobs, groups = tuple(ledger.jobs), tuple(ledger.groups)
+    return Fired("fired" if added else "skipped", after, jobs, groups, ledger.runs, asked)
 
 
 def _refusal(schedule: ScheduleRecord | None, fire: Fire) -> FireAnswer | None:
@@ -136,84 +139,9 @@ def _refusal(schedule: ScheduleRecord | None, fire: Fire) -> FireAnswer | None:
 
 
 def _has_failed(schedule: ScheduleRecord, newest: Sequence[Run]) -> bool:
-    """Whether its last `stop_after` runs have all died, since people last touched it."""
+    """Whether its last `stop_after` runs that have ended all died, since people last touched it."""
     wanted = schedule.definition.stop_after
     if wanted is None:
         return False
     states = [run.state for run in newest if run.job is not None and not run.open and run.fired >= schedule.changed]
     return len(states) >= wanted and all(state == "dead" for state in states[-wanted:])
-
-
-class _Ledger:
-    """The jobs, groups and run records of one fire, numbered on from the last one."""
-
-    def __init__(self, schedule: ScheduleRecord, newest: Sequence[Run], now: float) -> None:
-        self._schedule = schedule
-        self._last = newest[-1] if newest else None
-        self._now = now
-        self.number = schedule.number
-        self.jobs: list[NewJob] = []
-        self.groups: list[NewGroup] = []
-        self.runs: list[Run] = []
-
-    def run_slots(self, kind: Kind, slots: Sequence[SlotJob], open_runs: Sequence[Run]) -> int:
-        """Add the jobs that the rule of overlap lets be; the rest is skipped. Returns how many were added."""
-        overlap = self._schedule.definition.overlap
-        waits_on: str | None = None
-        number = len(slots)
-        if overlap != "allow" and open_runs:
-            number = min(number, 1) if overlap == "queue" and len(open_runs) == 1 and open_runs[0].group else 0
-            waits_on = open_runs[0].group
-        tied = overlap == "queue" or (overlap == "skip" and number > 1)
-        for each in slots[:number]:
-            self._run(kind, each, waits_on, each.group if tied else None)
-            waits_on = each.group if tied else None
-        if slots[number:] and kind == "slot":
-            rest = slots[number:]
-            self.left_out("skipped", rest[0].slot, rest[-1].slot, len(rest))
-        return number
-
-    def left_out(self, kind: Literal["missed", "skipped"], first: float | None, last: float | None, count: int) -> None:
-        """Record slots that do not run, in the last record if that is of the same kind."""
-        if self._last is not None and self._last.kind == kind:
-            self._last = replace(self._last, last_slot=last, count=self._last.count + count)
-            self.runs.append(self._last)
-            return
-        self._append(
-            Run(
-                schedule=self._schedule.id,
-                number=self.number + 1,
-                kind=kind,
-                slot=first,
-                last_slot=last,
-                count=count,
-                fired=self._now,
-                state=kind,
-                ended=self._now,
-            )
-        )
-
-    def _run(self, kind: Kind, each: SlotJob, waits_on: str | None, group: str | None) -> None:
-        slot = each.slot if kind == "slot" else None
-        template = self._schedule.definition.template
-        self.jobs.append(
-            replace(template, id=each.job, schedule=self._schedule.id, slot=slot, waits_on=waits_on, group=group)
-        )
-        if group is not None:
-            self.groups.append(NewGroup(id=group, size=1, on_failure="wait"))
-        self._append(
-            Run(
-                schedule=self._schedule.id,
-                number=self.number + 1,
-                kind=kind,
-                slot=slot,
-                job=each.job,
-                group=group,
-                fired=self._now,
-            )
-        )
-
-    def _append(self, run: Run) -> None:
-        self.number += 1
-        self._last = run
-        self.runs.append(run)

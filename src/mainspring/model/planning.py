@@ -1,15 +1,21 @@
 """What becomes of a schedule when people act on it: put, changed, paused, resumed. Pure: a record in, a record out.
 
-What nobody has run yet is not forgotten by a change: a slot that was due already stays due. Only a pause lets slots
-pass. A record that is returned as it was given (the same object) means that there is nothing to write.
+What nobody has run yet is not forgotten by a change: a slot that was due already stays due. Only a pause, and a start
+that is put off, let slots pass. A record that is returned as it was given (the same object) means that there is
+nothing to write.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from mainspring.model.schedule import VANISHED, Definition, ScheduleRecord
-from mainspring.model.triggers import Trigger, jitter_of
+from mainspring.model.slots import due_of, first_slot, in_time, slot_after
+from mainspring.model.triggers import MICROSECOND, Trigger
+
+__all__: Final = ["due_of", "paused", "planned", "resumed"]
 
 
 def planned(
@@ -25,37 +31,42 @@ def planned(
 
     Runs, missed and skipped slots, the watermark and a pause of the stored one are kept, but one that was paused
     because it had vanished goes on. A changed trigger counts from now: its next slot is the first after now and after
-    the watermark; one that has a single slot in all, which has passed, fires at once.
+    the watermark; one that has a single slot in all, which has passed, fires at once. A changed `start_at` matters
+    until the schedule has begun, and after that when it lies in the future: nothing runs before it.
     """
     if stored is None or stored.dropped is not None:
         return _new(id, definition, trigger, now, stored, declared_by)
     if stored.paused == VANISHED:
         return planned(id, definition, trigger, now, stored=resumed(stored, trigger, now), declared_by=declared_by)
-    if stored.definition == definition and stored.declared_by == declared_by:
+    old = stored.definition
+    if old == definition and stored.declared_by == declared_by:
         return stored
     changed = replace(stored, definition=definition, declared_by=declared_by, revision=stored.revision + 1, changed=now)
-    if _timing(stored.definition) == _timing(definition):
+    if old.trigger != definition.trigger:
+        return _turned(changed, trigger, now)
+    if old.start_at != definition.start_at and max(definition.start_at or now, stored.begin) > now:
+        return _begun_anew(changed, trigger, now) if _slots_left(stored, trigger, now) else changed
+    if _bounds(old) == _bounds(definition):
         return changed
-    if _timing(stored.definition)[:3] == _timing(definition)[:3]:  # its end has changed, not its slots
-        return _at(changed, _next_of(changed, trigger, now) if changed.next is None else changed.next)
-    begin = _begin(definition, now)
-    if stored.next is not None and stored.due is not None and stored.due <= now and not stored.paused:
-        return _at(replace(changed, begin=begin), stored.next)
-    changed = replace(changed, begin=begin)
-    if begin > now:
-        return _at(changed, _above(trigger.starting(begin), begin, changed.fired_to))
-    return _at(changed, _next_of(changed, trigger, now), look=now)
+    slot = _next_of(changed, trigger, now) if changed.next is None else changed.next
+    return _at(changed, slot, look=changed.due or now)
 
 
 def paused(record: ScheduleRecord, now: float, reason: str) -> ScheduleRecord:
-    """No slot fires until it is resumed; those that pass meanwhile are gone."""
-    if record.paused == reason:
+    """No slot fires until it is resumed; those that pass meanwhile are gone.
+
+    One that is paused for another reason is not marked as vanished: it stays paused when it is declared again.
+    """
+    if record.paused == reason or (record.paused and reason == VANISHED):
         return record
     return replace(record, paused=reason, revision=record.revision + 1, changed=now)
 
 
 def resumed(record: ScheduleRecord, trigger: Trigger, now: float) -> ScheduleRecord:
-    """Goes on with the first slot after now; failed runs are counted anew."""
+    """Goes on with the first slot after now; failed runs are counted anew.
+
+    A trigger that counts from the end of a run, or has a single slot in all, fires at once when its time has come.
+    """
     if not record.paused:
         return record
     record = replace(record, paused="", revision=record.revision + 1, changed=now)
@@ -72,68 +83,71 @@ def _new(
     dropped: ScheduleRecord | None,
     declared_by: str,
 ) -> ScheduleRecord:
-    begin = _begin(definition, now)
-    fired_to = 0.0 if dropped is None else dropped.fired_to
+    """A schedule without a past, but for the watermark and the numbers of a removed one of this id."""
     record = ScheduleRecord(
         id=id,
         definition=definition,
         declared_by=declared_by,
         revision=1 if dropped is None else dropped.revision + 1,
-        begin=begin,
+        begin=now,
         next=None,
         due=None,
-        fired_to=fired_to,
+        fired_to=0.0 if dropped is None else dropped.fired_to,
         number=0 if dropped is None else dropped.number,
         created=now,
         changed=now,
     )
-    return _at(record, _above(trigger.starting(begin), begin, fired_to))
+    return _begun_anew(record, trigger, now)
 
 
-def _timing(definition: Definition) -> tuple[object, ...]:
-    """What decides about its slots: first what they are, then which of them count."""
-    return (
-        definition.trigger,
-        definition.start_at,
-        definition.jitter,
-        definition.end_at,
-        definition.max_runs,
-    )
+def _turned(record: ScheduleRecord, trigger: Trigger, now: float) -> ScheduleRecord:
+    """With another trigger than before."""
+    start = record.definition.start_at
+    if start is not None and start > now:
+        return _begun_anew(record, trigger, now)
+    record = replace(record, begin=now)
+    if record.next is not None and record.due is not None and record.due <= now and not record.paused:
+        return _at(record, record.next)
+    return _at(record, _next_of(record, trigger, now), look=now)
 
 
-def _begin(definition: Definition, now: float) -> float:
-    return now if definition.start_at is None else max(now, definition.start_at)
+def _begun_anew(record: ScheduleRecord, trigger: Trigger, now: float) -> ScheduleRecord:
+    """From its start or now, whatever is later; and above the watermark, wherever the clock is."""
+    begin = max(now, record.definition.start_at or now)
+    if record.fired_to >= begin:
+        begin = round(record.fired_to + MICROSECOND, 6)
+    return _at(replace(record, begin=begin), first_slot(trigger.starting(begin), begin))
 
 
-def _above(trigger: Trigger, begin: float, fired_to: float) -> float | None:
-    """The first slot of a schedule that begins, above the watermark of an earlier one of this id."""
-    first = trigger.first_at(begin)
-    return first if first is None or first > fired_to else trigger.next_after(fired_to)
+def _slots_left(record: ScheduleRecord, trigger: Trigger, now: float) -> bool:
+    """Whether it would go on at all: a time that comes once only does not come again by a later start."""
+    return record.due is not None or trigger.from_end or _next_of(record, trigger, now) is not None
+
+
+def _bounds(definition: Definition) -> tuple[object, ...]:
+    """What decides which of the slots count, and when they are looked at."""
+    return definition.jitter, definition.end_at, definition.max_runs
 
 
 def _next_of(record: ScheduleRecord, trigger: Trigger, now: float) -> float | None:
     """The first slot after now and after the watermark, or the only slot there is, when nobody has run it."""
     trigger = trigger.starting(record.begin)
-    if trigger.from_end and record.runs:
-        return None
-    following = trigger.next_after(max(now, record.fired_to, record.begin))
+    if trigger.from_end:
+        first = None if record.runs else first_slot(trigger, record.begin)
+        return first if first is not None and first > record.fired_to else None
+    following = slot_after(trigger, max(now, record.fired_to, record.begin))
     if following is not None:
         return following
-    first = trigger.first_at(record.begin)
-    return first if first is not None and first > record.fired_to and trigger.next_after(first) is None else None
+    first = first_slot(trigger, record.begin)
+    return first if first is not None and first > record.fired_to and slot_after(trigger, first) is None else None
 
 
 def _at(record: ScheduleRecord, slot: float | None, *, look: float | None = None) -> ScheduleRecord:
     """The record with this as its next slot, if that still counts. `look`: when to ask for the end of a run instead."""
     definition = record.definition
     over = definition.max_runs is not None and record.runs >= definition.max_runs
-    if over or (slot is not None and definition.end_at is not None and slot > definition.end_at):
+    if over or slot != in_time(record, slot):
         return replace(record, next=None, due=None)
     if slot is None:
         return replace(record, next=None, due=look if definition.from_end else None)
     return replace(record, next=slot, due=due_of(record, slot))
-
-
-def due_of(record: ScheduleRecord, slot: float) -> float:
-    """When a slot is to be looked at: later by the jitter of this schedule."""
-    return round(slot + jitter_of(record.id, record.definition.jitter), 6)

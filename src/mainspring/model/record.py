@@ -49,7 +49,7 @@ class Hook(Struct, frozen=True, kw_only=True):
     options: bytes = b""
 
 
-class NewJob(Struct, frozen=True, kw_only=True):
+class NewJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job to be added. The id is made by the caller, before the first await, so that an add can be repeated.
 
     `delay` and `expires_in` count from the store's now; `run_at` and `expires_at` are absolute. `waits_on` is the id

@@ -83,7 +83,7 @@ class TriggerKinds:
             raise InvalidTrigger(f"no {kind!r} trigger can be made of {values!r}: {error}") from error
 
     def _hint(self) -> str:
-        return f"known are {', '.join(sorted(self._classes))}; add a class of your own with TriggerKinds(YourTrigger)"
+        return f"known are {', '.join(sorted(self._classes))}; add your own with App(triggers=[YourTrigger])"
 
 
 def _check_class(cls: object) -> None:

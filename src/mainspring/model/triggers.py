@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -72,6 +73,10 @@ class Trigger(ABC):
         """Whether `next_after` wants the end of the run that the last slot began, instead of that slot."""
         return False
 
+    def slots_between(self, t: float, end: float, /) -> int | None:
+        """How many slots lie later than `t` and not later than `end`; None: they must be counted one by one."""
+        return None
+
     def covered_until(self, t: float, /) -> float | None:
         """As an exclusion: the end of the stretch around `t` that it takes out; None: it does not touch `t`."""
         return t + MICROSECOND if self.next_after(t - MICROSECOND) == t else None
@@ -92,7 +97,7 @@ class Trigger(ABC):
         at: float | None = begin
         slots: list[Slot] = []
         while at is not None and len(slots) < n:
-            at = trigger.next_after(at)
+            at = slot_after(trigger, at)
             if at is not None:
                 slots.append(trigger.shown(at))
         return tuple(slots)
@@ -144,7 +149,8 @@ class Union(Trigger):
         return min((at for member in self.members if (at := member.first_at(begin)) is not None), default=None)
 
     def starting(self, begin: float, /) -> Union:
-        return Union(tuple(member.starting(begin) for member in self.members))
+        members = tuple(member.starting(begin) for member in self.members)
+        return self if all(map(operator.is_, members, self.members)) else Union(members)
 
     @property
     def from_end(self) -> bool:
@@ -195,7 +201,8 @@ class Except(Trigger):
         return self._allowed(self.base.first_at(begin))
 
     def starting(self, begin: float, /) -> Except:
-        return Except(self.base.starting(begin), self.excluded.starting(begin))
+        base, excluded = self.base.starting(begin), self.excluded.starting(begin)
+        return self if base is self.base and excluded is self.excluded else Except(base, excluded)
 
     @property
     def from_end(self) -> bool:
@@ -227,6 +234,30 @@ class Except(Trigger):
         return f"{base}.except_({self.excluded!r})"
 
 
+def slot_after(trigger: Trigger, t: float) -> float | None:
+    """The first slot later than `t`, up to the next whole microsecond; None: there is none.
+
+    People write triggers of their own, so each answer is checked: raises InvalidTrigger for one that is no number, or
+    not later. One that comes back to its last slot, by how floats are rounded, is asked again behind it.
+    """
+    slot = _number(trigger, trigger.next_after(t))
+    least = t
+    if slot is not None and t - MICROSECOND <= slot <= t:
+        least = t + 2 * MICROSECOND
+        slot = _number(trigger, trigger.next_after(t + MICROSECOND))
+    if slot is not None and not slot > least:
+        raise InvalidTrigger(f"{trigger!r} answers {slot!r} when asked for a slot later than {t!r}")
+    return slot
+
+
+def first_slot(trigger: Trigger, begin: float) -> float | None:
+    """The first slot of a schedule that begins at `begin`. Raises InvalidTrigger as `slot_after` does."""
+    slot = _number(trigger, trigger.first_at(begin))
+    if slot is not None and not slot >= begin:
+        raise InvalidTrigger(f"{trigger!r} answers {slot!r} when asked for the first slot from {begin!r} on")
+    return slot
+
+
 def jitter_of(schedule: str, jitter: float | timedelta) -> float:
     """The seconds, from 0 up to below `jitter`, by which the schedule of this id runs later than its slots.
 
@@ -237,6 +268,8 @@ def jitter_of(schedule: str, jitter: float | timedelta) -> float:
     True
     """
     width = seconds_of("jitter", jitter, zero=True)
+    if not width:
+        return 0.0
     share = int.from_bytes(hashlib.sha256(schedule.encode()).digest()[:6]) / 2**48
     return math.floor(width * share * 1e6) / 1e6
 
@@ -272,3 +305,15 @@ def moment_of(field: str, at: object) -> float:
     if not EARLIEST <= at <= LATEST:
         raise InvalidTrigger(f"{field}={at!r} is no time between the years 5 and 9892; times are seconds, not ms")
     return round(float(at), 6)
+
+
+def _number(trigger: Trigger, at: object) -> float | None:
+    """In whole microseconds; None where there is no slot."""
+    if at is None:
+        return None
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise InvalidTrigger(f"{trigger!r} answers {at!r}: a slot is a number of seconds since 1970, or None")
+    slot = round(float(at), 6)
+    # Never down: else a trigger that is finer than a microsecond would answer with the same slot again.
+    slot = slot if not slot < at else round(slot + MICROSECOND, 6)
+    return None if slot > LATEST else slot

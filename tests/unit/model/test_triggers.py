@@ -355,7 +355,7 @@ def test_stored_data_keep_their_form() -> None:
     [
         (
             {"trigger": "lunar"},
-            r"unknown kind of trigger 'lunar'; known are cron, daily, .* TriggerKinds\(YourTrigger\)",
+            r"unknown kind of trigger 'lunar'; known are cron, daily, .* App\(triggers=\[YourTrigger\]\)",
         ),
         ({"trigger": ["cron"]}, "unknown kind"),
         ({"kind": "cron"}, "no trigger in"),
