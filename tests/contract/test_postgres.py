@@ -17,7 +17,7 @@ from tests.servers.postgres import Postgres
 
 TABLES = (
     "jobs", "jobs_done", "jobs_kept", "blobs", "attempts", "progress", "unique_keys", "groups", "workers",
-    "paused_queues", "tallies",
+    "paused_queues", "tallies", "schedules", "schedule_runs",
 )  # fmt: skip
 
 

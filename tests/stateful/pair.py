@@ -140,11 +140,15 @@ class Pair(RuleBasedStateMachine):
     def all_is_equal(self) -> None:
         expected, got = (self.run(self.snapshot(store)) for store in (self.model, self.store))
         for name, value in expected.items():
-            assert got[name] == value, f"after {self.verb}: {name}"
+            assert got[name] == value, f"after {self.verb}, {name}: {got[name]} is not {value}"
         records = {job.id: job for job in self.run(self.model.find(Filter(), limit=ALL)).jobs}
         self.check_steps(records)
         self.check_rest(records)
         self.seen = records
+        self.check_more()
+
+    def check_more(self) -> None:
+        """What else must hold, after `seen` has been renewed."""
 
     async def snapshot(self, store: Store) -> dict[str, object]:
         """All that can be read. Ids of follow-ups depend on the order of ends in one batch, which is no promise."""

@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from mainspring.clock import FakeClock
 from mainspring.ids import IdSource
 from mainspring.store.base import Store, Swept
-from mainspring.store.postgres import jobs
+from mainspring.store.postgres import jobs, schedules
 from mainspring.store.postgres import upkeep as upkeep_verbs
 from mainspring.store.postgres.days import day_of, first_id
 from mainspring.store.postgres.floors import Floor
@@ -25,8 +25,9 @@ from tests.contract.test_postgres import PostgresHarness
 from tests.servers.fixtures import fresh_schema
 from tests.servers.postgres import Postgres
 from tests.stateful.machine import SideBySide
-from tests.stateful.pair import ALL, Dead
+from tests.stateful.pair import ALL, Dead, Pair
 from tests.stateful.test_stores import InTurns, bounded
+from tests.stateful.timetable import Timetable
 
 
 class PostgresBesideModel(PostgresStore):
@@ -46,7 +47,7 @@ class PostgresBesideModel(PostgresStore):
         return swept._replace(next_due=looked.next_due, watch=others)
 
 
-class PostgresBesideMemory(SideBySide):
+class PostgresPair(Pair):
     """`url` is of a schema for this class alone. Every other id is of a day that has no table."""
 
     url = ""
@@ -78,6 +79,16 @@ class PostgresBesideMemory(SideBySide):
         await harness.store.close()
 
 
+class PostgresBesideMemory(PostgresPair, SideBySide):
+    pass
+
+
+class PostgresTimetable(PostgresPair, Timetable):
+    """As long as its oldest record is not too old, it does not look at the others of a schedule."""
+
+    ages = False
+
+
 class Still:
     """A time in which no statement takes long: how far a claim looks depends on what the last one cost."""
 
@@ -86,20 +97,24 @@ class Still:
 
 
 @pytest.fixture
-def machine(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[PostgresBesideMemory]]:
+def url(postgres_server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(jobs, "time", Still())
     monkeypatch.setattr(upkeep_verbs, "time", Still())
+    monkeypatch.setattr(schedules, "time", Still())
     with fresh_schema(postgres_server) as schema:
-        yield type("Machine", (PostgresBesideMemory,), {"url": postgres_server.url(schema)})
+        yield postgres_server.url(schema)
 
 
-def test_postgres_beside_memory(machine: type[PostgresBesideMemory]) -> None:
+@pytest.mark.parametrize("machine", [PostgresBesideMemory, PostgresTimetable])
+def test_postgres_beside_memory(machine: type[PostgresPair], url: str) -> None:
     run_state_machine_as_test(
-        machine, settings=settings(bounded(6, 25), phases=(Phase.explicit, Phase.reuse, Phase.generate))
+        type("Machine", (machine,), {"url": url}),
+        settings=settings(bounded(6, 25), phases=(Phase.explicit, Phase.reuse, Phase.generate)),
     )
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_postgres_for_long(machine: type[PostgresBesideMemory]) -> None:
-    run_state_machine_as_test(machine, settings=bounded(300, 60))
+@pytest.mark.parametrize("machine", [PostgresBesideMemory, PostgresTimetable])
+def test_postgres_for_long(machine: type[PostgresPair], url: str) -> None:
+    run_state_machine_as_test(type("Machine", (machine,), {"url": url}), settings=bounded(300, 60))

@@ -19,7 +19,8 @@ from mainspring.store.serial.upkeep import Lapsed
 from mainspring.store.sqlite.liveness import LocalLiveness
 from mainspring.store.sqlite.store import SqliteStore
 from tests.stateful.machine import SideBySide
-from tests.stateful.pair import Dead, ModelStore
+from tests.stateful.pair import Dead, ModelStore, Pair
+from tests.stateful.timetable import Timetable
 
 
 class SqliteBesideModel(SqliteStore):
@@ -59,14 +60,14 @@ class MemoryBesideMemory(SideBySide):
         return ModelStore(clock, ids, dead)
 
 
-class SqliteBesideMemory(SideBySide):
+class SqlitePair(Pair):
     """SQLite in memory: the same statements as on a file, without its syncs."""
 
     def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
         return SqliteBesideModel("", clock, ids, dead)
 
 
-class TwoOnOneFile(SideBySide):
+class TwoOnOneFilePair(Pair):
     """What one process remembers of a job must not outlive what another one does to it."""
 
     def other(self, clock: FakeClock, ids: IdSource, dead: Dead) -> Store:
@@ -78,6 +79,22 @@ class TwoOnOneFile(SideBySide):
     def teardown(self) -> None:
         super().teardown()
         self.folder.cleanup()
+
+
+class SqliteBesideMemory(SqlitePair, SideBySide):
+    pass
+
+
+class TwoOnOneFile(TwoOnOneFilePair, SideBySide):
+    pass
+
+
+class SqliteTimetable(SqlitePair, Timetable):
+    pass
+
+
+class TwoOnOneFileTimetable(TwoOnOneFilePair, Timetable):
+    pass
 
 
 def bounded(examples: int, steps: int = 40) -> settings:
@@ -95,9 +112,15 @@ TestSqlite.settings = bounded(60)
 TestTwoOnOneFile = TwoOnOneFile.TestCase
 TestTwoOnOneFile.settings = bounded(40)
 
+TestSqliteTimetable = SqliteTimetable.TestCase
+TestSqliteTimetable.settings = bounded(50, 30)
+
+TestTwoOnOneFileTimetable = TwoOnOneFileTimetable.TestCase
+TestTwoOnOneFileTimetable.settings = bounded(25, 30)
+
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("machine", [SqliteBesideMemory, TwoOnOneFile])
-def test_for_long(machine: type[SideBySide]) -> None:
+@pytest.mark.parametrize("machine", [SqliteBesideMemory, TwoOnOneFile, SqliteTimetable, TwoOnOneFileTimetable])
+def test_for_long(machine: type[Pair]) -> None:
     run_state_machine_as_test(machine, settings=bounded(2000, 80))

@@ -83,3 +83,7 @@ class Reads(Protocol):
     async def workers(self) -> list[WorkerSeen]:
         """The workers that have joined and not left."""
         ...
+
+    async def paused(self) -> list[str]:
+        """The queues that are paused, by name."""
+        ...

@@ -40,8 +40,8 @@ class Due(NamedTuple):
 class SchedulePut(NamedTuple):
     """A row to write, and the row it was decided on, None when there was none.
 
-    It is written only while the stored row has the same `revision` and `fired_to` and is not dropped, or is dropped,
-    as the one it was decided on.
+    It is written only while the stored row has the same `revision`, `fired_to` and `number`, and is not dropped, or is
+    dropped, as the one it was decided on.
     """
 
     record: ScheduleRecord
@@ -89,7 +89,9 @@ class Schedules(Protocol):
     async def fire(self, fires: Sequence[Fire]) -> list[FireAnswer]:
         """Do what `firing.fired` says: add the jobs, the run records, and move the schedules on; one commit.
 
-        A fire whose schedule somebody else holds locked is answered as `stale`. No slot becomes a job twice, ever.
+        A fire whose schedule somebody else holds locked is answered as `stale`; so are all but the first of several
+        fires of one schedule. No slot becomes a job twice, ever: a fire that is sent again, with the same ids, adds
+        nothing, and is answered `fired` as long as its job is there.
         """
         ...
 
@@ -105,7 +107,8 @@ class Schedules(Protocol):
         """Write down the ends of runs (`firing.ended_run`), and remove what is not to be kept; returns how many went.
 
         Runs beyond `keep` or older than `keep_for` (by `fired`), never open ones; schedules that were dropped 24 h ago,
-        with their runs. At most `limit` of each; to be called before `prune`, which may remove the jobs.
+        with their runs. At most `limit` of each go, but all ends are written down, in steps of so many; to be called
+        before `prune`, which may remove the jobs.
         """
         ...
 

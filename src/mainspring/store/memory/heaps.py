@@ -55,6 +55,18 @@ class Heap(Generic[E]):
             heapq.heappop(self._entries)
         return None
 
+    def first_after(self, time: float) -> E | None:
+        """The first one later than this time that is true, after all up to then were taken: those stay lent."""
+        entries = self._entries
+        passed: list[E] = []
+        while entries and (entries[0][0] <= time or not self._true(entries[0])):
+            entry = heapq.heappop(entries)
+            if self._true(entry):
+                passed.append(entry)
+        if passed:
+            self._lent = self._lent + passed  # the type checker loses the types in a display
+        return entries[0] if entries else None
+
     def __iter__(self) -> Iterator[E]:
         """All, in no order, the untrue ones, too."""
         yield from self._lent

@@ -79,9 +79,7 @@ class MemoryJobs(MemoryBelongings):
             if job.waits_on is not None:
                 self._forget_waiting(job.waits_on, each)
             if job.group is not None:
-                self._members[job.group].pop(each, None)
-                if not self._members[job.group]:
-                    del self._members[job.group]
+                self._forget_member(job.group, each)
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         heap = self._ready.get((lane.queue, lane.task, lane.version, suspect))
@@ -171,6 +169,14 @@ class MemoryJobs(MemoryBelongings):
         if not self._waiting[parent]:
             del self._waiting[parent]
             self._groups.pop(parent, None)
+
+    def _forget_member(self, group: str, job: str) -> None:
+        """With its last member goes a group on which nobody waits."""
+        self._members[group].pop(job, None)
+        if not self._members[group]:
+            del self._members[group]
+            if group not in self._waiting:
+                self._groups.pop(group, None)
 
     # --- whether entries of heaps are still true
 

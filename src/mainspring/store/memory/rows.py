@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mainspring.store.base import Count, Filter, Page
-from mainspring.store.memory.jobs import MemoryJobs
 from mainspring.store.memory.reads import matches
+from mainspring.store.memory.schedules import MemorySchedules
 
 
-class MemoryRows(MemoryJobs):
+class MemoryRows(MemorySchedules):
     """`Rows` in memory."""
 
     def find(self, filter: Filter, cursor: str | None, limit: int, newest: bool) -> Page:  # noqa: A002

@@ -16,7 +16,7 @@ from mainspring.store.serial.store import SerialStore
 
 T = TypeVar("T")
 
-FEATURES = Features(name="memory", wake="direct", survives="nothing", shared=False)
+FEATURES = Features(name="memory", wake="direct", survives="nothing", shared=False, schedules=True)
 
 
 class MemoryStore(SerialStore):
@@ -35,6 +35,7 @@ class MemoryStore(SerialStore):
         super().__init__(clock=clock, ids=ids)
         self._rows: MemoryRows | None = None
         self._waiting: set[asyncio.Future[bool]] = set()
+        self._schedulers: set[asyncio.Future[bool]] = set()
 
     @property
     def features(self) -> Features:
@@ -47,22 +48,16 @@ class MemoryStore(SerialStore):
     async def close(self) -> None:
         self._rows = None
         self._hint()
+        self._hint_schedules()
 
     async def check(self) -> list[Finding]:
         return [Finding("warning", "durability", "everything is lost when the process ends; use it for tests")]
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:  # any news wakes
-        self._open_rows()
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[bool] = loop.create_future()
-        # A timer of our own: asyncio.timeout costs more than all the rest of a hint.
-        timer = loop.call_later(timeout, _answer, waiting, False)
-        self._waiting.add(waiting)
-        try:
-            return await waiting
-        finally:
-            self._waiting.discard(waiting)
-            timer.cancel()
+        return await self._news(self._waiting, timeout)
+
+    async def wait_schedules(self, timeout: float) -> bool:
+        return await self._news(self._schedulers, timeout)
 
     async def _write(self, verb: Callable[[Rows], T]) -> T:
         return verb(self._open_rows())
@@ -73,6 +68,24 @@ class MemoryStore(SerialStore):
     def _hint(self) -> None:
         for waiting in self._waiting:
             _answer(waiting, True)
+
+    def _hint_schedules(self) -> None:
+        for waiting in self._schedulers:
+            _answer(waiting, True)
+
+    async def _news(self, waiters: set[asyncio.Future[bool]], timeout: float) -> bool:
+        """Wait among these until somebody answers, or until the time is over."""
+        self._open_rows()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        # A timer of our own: asyncio.timeout costs more than all the rest of a hint.
+        timer = loop.call_later(timeout, _answer, waiting, False)
+        waiters.add(waiting)
+        try:
+            return await waiting
+        finally:
+            waiters.discard(waiting)
+            timer.cancel()
 
     def _open_rows(self) -> MemoryRows:
         if self._rows is None:

@@ -57,12 +57,12 @@ def _add_tied(rows: Unit, now: float, ids: IdSource, jobs: Sequence[NewJob], gro
         if new.id in there or new.id in records:
             answers.append(Added(new.id, False))
             continue
-        holder = None if new.unique is None else _holder(rows, records, new.unique, now)
-        if holder is not None:
-            holders[new.id] = holder
+        held_by = None if new.unique is None else _holder(rows, records, new.unique, now)
+        if held_by is not None:
+            holders[new.id] = held_by
             if new.group in counting:
                 _count_out(rows, new.group)
-            answers.append(Added(holder, False))
+            answers.append(Added(held_by, False))
             continue
         if new.waits_on in holders:
             new = replace(new, waits_on=holders[new.waits_on])  # noqa: PLW2901  # as if it had been asked for so
@@ -111,14 +111,18 @@ def _count_out(rows: Unit, group_id: str | None) -> None:
         rows.put_group(replace(group, remaining=group.remaining - 1))
 
 
-def _holder(rows: Unit, records: dict[str, JobRecord], key: str, now: float) -> str | None:
+def holder(rows: Unit, key: str, now: float) -> str | None:
     """The job that holds this key, if it still does."""
-    holder = rows.key(key)
-    if holder is None or holder.job in records:
-        return None if holder is None else holder.job
-    if holder.until is None or holder.until > now:
-        return holder.job
-    job = rows.jobs([holder.job])[0]
+    return _holder(rows, {}, key, now)
+
+
+def _holder(rows: Unit, records: dict[str, JobRecord], key: str, now: float) -> str | None:
+    row = rows.key(key)
+    if row is None or row.job in records:
+        return None if row is None else row.job
+    if row.until is None or row.until > now:
+        return row.job
+    job = rows.jobs([row.job])[0]
     return None if job is None or job.terminal else job.id
 
 

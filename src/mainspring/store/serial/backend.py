@@ -46,6 +46,9 @@ class Backend(ABC):
     def _hint(self) -> None:
         """Something may have become ready: wake who waits in this process."""
 
+    def _hint_schedules(self) -> None:  # noqa: B027  # none is needed where the wait sees for itself
+        """A schedule was put, changed or dropped: wake who waits for that in this process."""
+
     def _lapsed(self, rows: Rows, worker: str, now: float) -> upkeep.Lapsed | None:
         """How to know a dead worker; None when this worker may not judge now. Here: by the silence of its beats."""
         return upkeep.silent(now) if upkeep.steady(rows, now, worker) else None

@@ -11,7 +11,7 @@ from mainspring.model.moves import cancelled, last_attempt, replayed, reschedule
 from mainspring.model.record import Group, JobRecord
 from mainspring.store.base import CancelAnswer, ChangeAnswer, ReplayAnswer
 from mainspring.store.serial.finish import apply, outlook
-from mainspring.store.serial.rows import PARENT_FAILED, KeyHolder, Unit
+from mainspring.store.serial.rows import PARENT_FAILED, FiringUnit, KeyHolder, Unit
 
 
 def cancel(rows: Unit, now: float, ids: IdSource, targets: Sequence[str], reason: str) -> list[CancelAnswer]:
@@ -31,7 +31,7 @@ def cancel(rows: Unit, now: float, ids: IdSource, targets: Sequence[str], reason
 
 
 def replay(
-    rows: Unit, now: float, ids: IdSource, targets: Sequence[str], *, force: bool, fresh: bool
+    rows: FiringUnit, now: float, ids: IdSource, targets: Sequence[str], *, force: bool, fresh: bool
 ) -> list[ReplayAnswer]:
     """See `Jobs.replay`."""
     return [_replay(rows, now, ids, target, force=force, fresh=fresh) for target in targets]
@@ -67,7 +67,7 @@ def remove(rows: Unit, jobs: Sequence[JobRecord]) -> None:
         rows.remove([job.id for job in jobs])
 
 
-def _replay(rows: Unit, now: float, ids: IdSource, target: str, *, force: bool, fresh: bool) -> ReplayAnswer:
+def _replay(rows: FiringUnit, now: float, ids: IdSource, target: str, *, force: bool, fresh: bool) -> ReplayAnswer:
     job = rows.jobs([target])[0]
     if job is None:
         return "unknown"
@@ -80,6 +80,8 @@ def _replay(rows: Unit, now: float, ids: IdSource, target: str, *, force: bool, 
     past = last_attempt(job)
     apply(rows, now, ids, [(job, after)], [] if past is None else [past])
     _count_again(rows, now, ids, job)
+    if job.schedule is not None:
+        rows.reopen_runs([(job.schedule, job.id)])
     return "replayed"
 
 

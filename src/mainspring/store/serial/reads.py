@@ -48,6 +48,9 @@ class ReadVerbs(Backend):
         found = await self._read(lambda rows: rows.workers())
         return [WorkerSeen(row.worker, row.joined, row.beat, row.stalled, running) for row, running in found]
 
+    async def paused(self) -> list[str]:
+        return await self._read(lambda rows: sorted(rows.paused()))
+
     def lifeline(self) -> None:
         """None: no store with one writer goes by beats alone where several processes use it (RULES C8, C9)."""
 

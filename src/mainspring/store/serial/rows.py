@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from mainspring.model.record import AttemptRecord, Group, JobRecord
 from mainspring.store.base import Count, Filter, Lane, Page, Worker
+from mainspring.store.serial.schedule_rows import ScheduleRows, SchedulesOverview
 
 PARENT_FAILED: Final = "parent dead"
 """The reason of a job that was cancelled because what it waited on did not complete."""
@@ -122,6 +123,10 @@ class Unit(JobRows, BelongingRows, WorkerRows, Protocol):
     """What the verbs that change jobs need: one of them at a time, on rows that nobody else changes meanwhile."""
 
 
+class FiringUnit(Unit, ScheduleRows, Protocol):
+    """What the verbs need that fire schedules, or bring back the jobs of one."""
+
+
 class LaneRows(Protocol):
     """Ready jobs by their lanes, and what is next."""
 
@@ -194,5 +199,5 @@ class ReadRows(Protocol):
         ...
 
 
-class Rows(Unit, LaneRows, BeatRows, ReadRows, Protocol):
+class Rows(FiringUnit, SchedulesOverview, LaneRows, BeatRows, ReadRows, Protocol):
     """The storage of a store with one writer."""

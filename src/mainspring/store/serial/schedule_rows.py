@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from mainspring.model.schedule import Run, ScheduleRecord
-from mainspring.store.serial.rows import Unit
 
 
 class ScheduleRows(Protocol):
@@ -21,11 +20,11 @@ class ScheduleRows(Protocol):
         ...
 
     def open_runs(self, schedules: Sequence[str]) -> list[Run]:
-        """The runs of these schedules whose job's end is not written down yet, by (schedule, number)."""
+        """The runs of these schedules whose job's end is not written down yet (`Run.open`), by (schedule, number)."""
         ...
 
-    def newest_runs(self, schedule: str, limit: int, from_number: int = 0) -> list[Run]:
-        """The newest run records of a schedule, from this number on, oldest first."""
+    def newest_runs(self, wanted: Sequence[tuple[str, int]]) -> list[list[Run]]:
+        """For each schedule its newest run records, at most so many, oldest first."""
         ...
 
     def put_runs(self, runs: Sequence[Run]) -> None:
@@ -36,8 +35,11 @@ class ScheduleRows(Protocol):
         """For each schedule remove the run records below this number, but open ones."""
         ...
 
-    def reopen_runs(self, jobs: Sequence[str]) -> None:
-        """The runs of these jobs have no end any more: the jobs were replayed."""
+    def reopen_runs(self, jobs: Sequence[tuple[str, str]]) -> None:
+        """The runs of these (schedule, job), as far as they are there, have no end any more: the jobs were replayed.
+
+        Their `state`, `started` and `ended` are None again, `attempts` 0, `error` empty.
+        """
         ...
 
 
@@ -49,29 +51,33 @@ class SchedulesOverview(Protocol):
         ...
 
     def due_schedules(self, now: float, limit: int, without: Collection[str]) -> list[ScheduleRecord]:
-        """Neither paused nor dropped, `due` at or before now, the earliest first."""
+        """Neither paused nor dropped, `due` at or before now, the earliest first, then by id; not these ids."""
         ...
 
     def next_due_schedule(self, now: float, without: Collection[str]) -> float | None:
-        """The earliest `due` after now."""
+        """The earliest `due` after now, of those that are neither paused nor dropped; not of these ids."""
+        ...
+
+    def runs_from(self, schedule: str, from_number: int, limit: int) -> list[Run]:
+        """The newest `limit` run records of a schedule from this number on, oldest first."""
         ...
 
     def all_open_runs(self, after: tuple[str, int], limit: int) -> list[Run]:
         """Open runs of all schedules by (schedule, number), from behind this one."""
         ...
 
-    def prunable_runs(self, now: float, limit: int) -> list[Run]:
-        """Runs that are not open and older than the `keep_for` of their schedule, or of schedules dropped 24 h ago."""
+    def prunable_runs(self, now: float, limit: int) -> list[tuple[str, int]]:
+        """(schedule, number) of runs that are not open and not to be kept, at most `limit`.
+
+        Those `fired` longer ago than the `keep_for` of their schedule, those beyond its `keep` newest (numbers up to
+        `schedule.number - keep`), and all of schedules dropped 24 h (`KEPT_DROPPED`) ago.
+        """
         ...
 
     def remove_runs(self, runs: Sequence[tuple[str, int]]) -> None:
         """Remove run records by (schedule, number)."""
         ...
 
-    def remove_dropped(self, before: float) -> int:
+    def remove_dropped(self, before: float, limit: int) -> int:
         """Remove the rows of schedules that were dropped before this time and have no runs left; how many."""
         ...
-
-
-class FiringUnit(Unit, ScheduleRows, Protocol):
-    """What `fire` and `trigger` need: jobs and schedules, one caller at a time."""

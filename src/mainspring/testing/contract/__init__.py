@@ -15,22 +15,27 @@ from __future__ import annotations
 import pytest
 
 MODULES = (
-    "cancel", "cells", "claims", "control", "finish", "harness", "history", "jobs", "keys", "life", "lost", "reads",
-    "rescue", "schedules", "settle", "states", "steps", "transaction", "upkeep",
+    "batches", "cancel", "cells", "claims", "control", "finish", "fires", "harness", "history", "jobs", "keys", "ledger",
+    "life", "lost", "overlap", "reads", "rescue", "schedules", "scheduling", "settle", "states", "steps", "transaction",
+    "upkeep",
 )  # fmt: skip
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))  # before they are loaded
 
+from mainspring.testing.contract.batches import FireBatchesContract  # noqa: E402
 from mainspring.testing.contract.cancel import CancelContract  # noqa: E402
 from mainspring.testing.contract.cells import CellsContract  # noqa: E402
 from mainspring.testing.contract.claims import ClaimContract  # noqa: E402
 from mainspring.testing.contract.control import ControlContract  # noqa: E402
 from mainspring.testing.contract.finish import FinishContract  # noqa: E402
+from mainspring.testing.contract.fires import FiresContract  # noqa: E402
 from mainspring.testing.contract.harness import StoreHarness, fall_silent, new_job, settlement  # noqa: E402
 from mainspring.testing.contract.history import HistoryContract  # noqa: E402
 from mainspring.testing.contract.jobs import AddContract  # noqa: E402
 from mainspring.testing.contract.keys import KeysContract  # noqa: E402
+from mainspring.testing.contract.ledger import RunsContract  # noqa: E402
 from mainspring.testing.contract.life import LifeContract  # noqa: E402
 from mainspring.testing.contract.lost import LostAnswers, LostAnswersContract  # noqa: E402
+from mainspring.testing.contract.overlap import OverlapContract  # noqa: E402
 from mainspring.testing.contract.reads import ReadsContract  # noqa: E402
 from mainspring.testing.contract.rescue import RescueContract, SuspectsContract  # noqa: E402
 from mainspring.testing.contract.schedules import SchedulesContract  # noqa: E402
@@ -56,6 +61,10 @@ class StoreContract(
     ReadsContract,
     LifeContract,
     SchedulesContract,
+    FiresContract,
+    FireBatchesContract,
+    OverlapContract,
+    RunsContract,
     StepsContract,
     TransactionContract,
     CellsContract,

@@ -38,6 +38,7 @@ VERBS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "counts": lambda store: store.counts(),
     "progress": lambda store: store.progress(ID),
     "workers": lambda store: store.workers(),
+    "paused": lambda store: store.paused(),
     "pause": lambda store: store.pause("default"),
     "resume": lambda store: store.resume("default"),
 }
