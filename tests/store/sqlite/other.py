@@ -7,7 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 
+from mainspring.ids import new_id
 from mainspring.model.record import NewJob
+from mainspring.model.schedule import Fire, SlotJob
 from mainspring.store.base import Claim, Lane, Worker
 from mainspring.store.sqlite import SqliteStore
 from mainspring.store.sqlite.liveness import FileLiveness
@@ -108,6 +110,61 @@ async def idle(path: str, seconds: str) -> None:
     await store.close()
 
 
+async def idle_scheduler(path: str, seconds: str) -> None:
+    """Wait for work and for schedules, as an idle worker does, and say how much CPU that took."""
+    store = SqliteStore(path)
+    await store.open()
+    await asyncio.sleep(0.2)
+    start = time.process_time()
+    end = time.monotonic() + float(seconds)
+    waiting = asyncio.create_task(store.wait(["default"], 60))
+    while time.monotonic() < end:
+        await store.due_schedules()
+        await store.wait_schedules(1.0)
+    say(str((time.process_time() - start) / float(seconds)))
+    waiting.cancel()
+    await store.close()
+
+
+async def schedule(path: str, apart: str, until: str) -> None:
+    """Fire what is due, its slots so many seconds apart, up to a moment; then say how often this was the first."""
+    store = SqliteStore(path, synchronous="NORMAL")
+    await store.open()
+    step, end, fired = float(apart), float(until), 0
+    say("ready")
+    while (due := await store.due_schedules()).schedules or due.next_due is not None:
+        fires = [
+            Fire(
+                schedule=each.schedule.id,
+                revision=each.schedule.revision,
+                expected=at,
+                slots=(SlotJob(at, new_id(), new_id()),),
+                to=at,
+                next=(following := at + step if at + step < end else None),
+                due=following,
+            )
+            for each in due.schedules
+            if (at := each.schedule.due) is not None
+        ]
+        answers = await store.fire(fires) if fires else []
+        fired += answers.count("fired")
+        if not fires and due.next_due is not None:
+            await store.wait_schedules(due.next_due - due.now)
+    say(str(fired))
+    await store.close()
+
+
+async def wake_scheduler(path: str, number: str) -> None:
+    """Wait for changes of schedules, and say when each was heard of."""
+    store = SqliteStore(path)
+    await store.open()
+    say("ready")
+    for _ in range(int(number)):
+        await store.wait_schedules(30)
+        say(str(time.time()))
+    await store.close()
+
+
 async def lock(path: str, folder: str) -> None:
     """Hold a plain lock and a worker's, until killed."""
     held = FileLock(path)
@@ -125,6 +182,9 @@ VERBS: dict[str, Callable[..., Coroutine[object, object, None]]] = {
     "live": live,
     "wake": wake,
     "idle": idle,
+    "idle_scheduler": idle_scheduler,
+    "schedule": schedule,
+    "wake_scheduler": wake_scheduler,
     "lock": lock,
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mainspring.store.sqlite import belongings, jobs, reads, workers
+from mainspring.store.sqlite import belongings, jobs, reads, schedules, workers
 from mainspring.store.sqlite.connect import MEMORY, Place, connect, prepare
 
 READS = sorted(name for name in reads.SQL if name.startswith("by_"))
@@ -62,6 +62,46 @@ def test_the_next_due_time_is_the_first_of_two_indexes(db: sqlite3.Connection) -
 
 
 @pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("schedule", "SEARCH schedules USING INDEX sqlite_autoindex_schedules_1 (id=?)"),
+        ("schedules", "SEARCH schedules USING INDEX sqlite_autoindex_schedules_1 (id=?)"),
+        ("due", "SEARCH schedules USING INDEX schedules_due (due>? AND due<?)"),
+        ("next_due", "SEARCH schedules USING INDEX schedules_due (due>?)"),
+        ("move", "SEARCH schedules USING INTEGER PRIMARY KEY (rowid=?)"),
+        ("list", "SEARCH schedules USING INDEX sqlite_autoindex_schedules_1 (id>?)"),
+        ("keeping", "SEARCH schedules USING INDEX sqlite_autoindex_schedules_1 (id=?)"),
+        ("remove_dropped", "SEARCH schedules USING INDEX schedules_dropped (dropped>? AND dropped<?)"),
+        ("open_run", "SEARCH schedule_runs USING INDEX schedule_runs_open (schedule=?)"),
+        ("open_runs", "SEARCH schedule_runs USING INDEX schedule_runs_open (schedule=?)"),
+        ("all_open_runs", "SEARCH schedule_runs USING INDEX schedule_runs_open ((schedule,number)>(?,?))"),
+        ("newest_runs", "SEARCH schedule_runs USING INDEX sqlite_autoindex_schedule_runs_1 (schedule=? AND number>?)"),
+        ("trim", "SEARCH schedule_runs USING INDEX sqlite_autoindex_schedule_runs_1 (schedule=? AND number<?)"),
+        ("remove_run", "SEARCH schedule_runs USING INDEX sqlite_autoindex_schedule_runs_1 (schedule=? AND number=?)"),
+        ("reopen", "SEARCH schedule_runs USING INDEX sqlite_autoindex_schedule_runs_1 (schedule=?)"),
+        ("keep", "SEARCH schedule_runs USING INDEX sqlite_autoindex_schedule_runs_1 (schedule=?)"),
+        ("old_runs", "SEARCH schedule_runs USING INDEX schedule_runs_until (until>? AND until<?)"),
+        ("orphaned_runs", "SEARCH schedules USING INDEX schedules_dropped (dropped>? AND dropped<?)"),
+    ],
+)
+def test_schedules(db: sqlite3.Connection, name: str, wanted: str) -> None:
+    """The index on `due` is the heap of the schedulers: a start and a look cost the same with any number of them."""
+    steps = plan(db, schedules.SQL[name])
+    assert any(wanted in step for step in steps), steps
+    assert not [step for step in steps if "TEMP B-TREE" in step], "the index gives the order"
+
+
+def test_those_that_this_code_declared_are_found_by_it(db: sqlite3.Connection) -> None:
+    steps = plan(db, schedules.SQL["list_declared"])
+    assert "SEARCH schedules USING INDEX schedules_declared (declared_by=? AND id>?)" in steps, steps
+
+
+@pytest.mark.parametrize("name", ["put", "put_run"])
+def test_a_put_looks_by_the_key_alone(db: sqlite3.Connection, name: str) -> None:
+    assert plan(db, schedules.SQL[name]) == []
+
+
+@pytest.mark.parametrize(
     ("walk", "wanted"),
     [
         ("by_id", "USING COVERING INDEX sqlite_autoindex_jobs_1 (id"),
@@ -93,8 +133,14 @@ def test_M5_find_looks_at_no_more_than_the_walk_gives(db: sqlite3.Connection, wa
 
 def test_no_statement_walks_the_table(db: sqlite3.Connection) -> None:
     """But for `recount`, which is meant to."""
-    groups = (jobs.SQL, belongings.SQL, workers.SQL, {name: reads.around("page", name) for name in READS})
-    statements = {name: text for group in groups for name, text in group.items()}
-    statements |= {name: text for name, text in reads.SQL.items() if name not in {"page", "last", "recount"}}
-    walking = {name for name, text in statements.items() for step in plan(db, text) if re.fullmatch(r"SCAN jobs", step)}
-    assert walking == set()
+    groups = (
+        jobs.SQL,
+        belongings.SQL,
+        workers.SQL,
+        schedules.SQL,
+        {name: reads.around("page", name) for name in READS},
+    )
+    found = [each for group in groups for each in group.items()]
+    found += [(name, text) for name, text in reads.SQL.items() if name not in {"page", "last", "recount"}]
+    walk = re.compile(r"SCAN (jobs|schedules|schedule_runs)")
+    assert [name for name, text in found for step in plan(db, text) if walk.fullmatch(step)] == []

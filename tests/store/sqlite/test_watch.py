@@ -15,6 +15,7 @@ from mainspring.retries.backoff import constant
 from mainspring.retries.failures import Terms
 from mainspring.retries.policy import Retry
 from mainspring.store.sqlite import watch as room
+from mainspring.store.sqlite.connect import MEMORY, Place, connect, prepare
 from mainspring.store.sqlite.watch import Watch
 
 LIMIT = 20.0  # real seconds, after which a test has failed rather than hang
@@ -22,7 +23,10 @@ LIMIT = 20.0  # real seconds, after which a test has failed rather than hang
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    watch = Watch(sqlite3.connect(":memory:", check_same_thread=False), poll=0.001)
+    place = Place(MEMORY)
+    connection = connect(place)
+    prepare(connection, place)
+    watch = Watch(connection, poll=0.001)
     try:
         yield watch
     finally:

@@ -133,6 +133,7 @@ class SqliteJobs:
         marked = [mark for job in gone for mark in marks_of(job)]
         self._many("unmark", marked)
         self._many("forget_group", [(value, value) for kind, value, _ in marked if kind == "waits_on"])
+        self._many("forget_lonely_group", [(each,) for each in {value for kind, value, _ in marked if kind == "group"}])
 
     def heads(self, lane: Lane, suspect: bool, limit: int) -> list[JobRecord]:
         key = (lane.queue, lane.task, lane.version, suspect, limit)

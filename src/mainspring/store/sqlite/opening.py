@@ -165,3 +165,5 @@ def _still_there(path: str) -> Callable[[], None]:
 def _tell(watch: Watch, rows: SqliteRows) -> None:
     if rows.woke:
         watch.news(frozenset(rows.woke))
+    if rows.changes is not None:
+        watch.schedules_changed(rows.changes)

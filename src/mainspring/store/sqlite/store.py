@@ -86,6 +86,7 @@ class SqliteStore(SerialStore):
             survives=survives,
             shared=not private,
             transaction=not private,
+            schedules=True,
         )
 
     async def open(self) -> None:
@@ -119,6 +120,10 @@ class SqliteStore(SerialStore):
 
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:
         return await self._open().watch.wait(queues, timeout)
+
+    async def wait_schedules(self, timeout: float) -> bool:
+        """See `Schedules.wait_schedules`. Fires, and what else workers commit, wake nobody."""
+        return await self._open().watch.wait_schedules(timeout)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Answer]:
         """See `Jobs.settle`. Plain completions, which are most, are one statement."""

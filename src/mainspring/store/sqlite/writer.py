@@ -236,7 +236,7 @@ class Writer:
     def _guarded(self, call: AnyCall) -> None:
         """One call of several: what it wrote is taken back when it fails, and only that."""
         self._db.execute("SAVEPOINT call")
-        woke = set(self._rows.woke)
+        woke, changes = set(self._rows.woke), self._rows.changes
         try:
             call.answer = call.verb(self._rows)
             self._rows.flush()
@@ -245,7 +245,7 @@ class Writer:
                 raise  # a full disk ends the whole transaction, and a lock is waited for without it
             self._db.execute("ROLLBACK TO call")
             self._rows.begin()
-            self._rows.woke = woke
+            self._rows.woke, self._rows.changes = woke, changes
             call.error = self._translated(error)
         self._db.execute("RELEASE call")
 

@@ -135,6 +135,13 @@ DELETE FROM progress WHERE job = ?;
 -- A group goes with the last job that waits on it.
 DELETE FROM groups WHERE id = ? AND NOT EXISTS (SELECT 1 FROM job_marks WHERE kind = 'waits_on' AND value = ?);
 
+-- name: forget_lonely_group
+-- A group on which nobody waits goes with its last member.
+DELETE FROM groups
+WHERE id = ?
+    AND NOT EXISTS (SELECT 1 FROM job_marks WHERE kind = 'waits_on' AND value = groups.id)
+    AND NOT EXISTS (SELECT 1 FROM job_marks WHERE kind = 'group' AND value = groups.id);
+
 -- name: tally
 INSERT INTO tallies (queue, task, version, state, number) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET number = number + excluded.number;
