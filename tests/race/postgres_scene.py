@@ -15,6 +15,7 @@ from mainspring.errors import JobBusy, StoreUnavailable
 from mainspring.ids import new_id
 from mainspring.model.record import Answer, JobRecord, NewJob, Settlement
 from mainspring.store.base import Beat, Claim, Lane, Worker
+from mainspring.store.postgres.schedule_sql import schedule_sql
 from mainspring.store.postgres.store import PostgresStore
 from mainspring.testing.contract.harness import fall_silent
 from tests.contract.test_postgres import PostgresHarness
@@ -84,6 +85,7 @@ class Process:
         self.said: list[str] = []
         place = store._place  # the scene looks behind the scene
         self._names = {text: f"{group}.{name}" for group in GROUPS for name, text in place.sql(group).items()}
+        self._names |= {text: f"schedules.{name}" for name, text in schedule_sql(place).items()}
         pool = store._pool
         self._fetch, self._transaction = pool.fetch, pool.transaction
         pool.fetch = self.fetch  # type: ignore[method-assign]  # to stop in it

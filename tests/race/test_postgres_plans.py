@@ -9,7 +9,8 @@ import pytest
 
 from mainspring.ids import new_id
 from mainspring.model.record import NewGroup, NewJob, Settlement
-from mainspring.store.base import Beat, Claim, Lane, Started, Worker
+from mainspring.model.schedule import Definition, Fire, Overlap, ScheduleRecord, SlotJob
+from mainspring.store.base import Beat, Claim, Lane, RunNow, SchedulePut, Started, Worker
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.store import PostgresStore
 
@@ -34,13 +35,36 @@ FILL_ENDED = """
     SELECT gen_random_uuid(), now(), now(), 0, 'cancelled', 'other', 'work', '', 1, now(), gen_random_uuid()::text
     FROM generate_series(1, $1) AS n;
     """
+FILL_SCHEDULES = """
+    INSERT INTO {schema}.schedules (id, next, due, fired_to, begin_at, created, changed, dropped, revision, number, runs,
+        missed, skipped, keep, keep_for, paused, declared_by, definition)
+    SELECT 'other-' || n, now() + interval '1 day', now() + interval '1 day', now(), now(), now(), now(),
+        CASE WHEN n % 10 = 1 THEN now() END, 1, 10, 10, 0, 0, 100, NULL, CASE WHEN n % 10 = 2 THEN 'by request' ELSE '' END,
+        CASE WHEN n % 2 = 0 THEN 'others' ELSE '' END, '{"trigger":"","template":{"id":"","task":"t"}}'
+    FROM generate_series(1, $1) AS n;
+    """
+FILL_RUNS = """
+    INSERT INTO {schema}.schedule_runs (schedule, number, fired, ended, job, count, attempts, kind, state, error)
+    SELECT 'other-' || n, number, now(), CASE WHEN number < 10 THEN now() END, gen_random_uuid(), 1, 0, 'slot', NULL, ''
+    FROM generate_series(1, $1) AS n, generate_series(1, 10) AS number;
+    """
 FORGET = "; ".join(
     f"ALTER TABLE {{schema}}.{table} SET (autovacuum_enabled = false); ANALYZE {{schema}}.{table}"
-    for table in ("jobs", "jobs_kept", "attempts", "blobs", "progress", "unique_keys", "groups")
+    for table in (
+        "jobs",
+        "jobs_kept",
+        "attempts",
+        "blobs",
+        "progress",
+        "unique_keys",
+        "groups",
+        "schedules",
+        "schedule_runs",
+    )
 )
 READ = """
     SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint
-    FROM pg_stat_user_tables WHERE schemaname = $1 AND relname ~ '^(jobs|attempts|blobs|progress|unique_keys|groups)'
+    FROM pg_stat_user_tables WHERE schemaname = $1 AND relname ~ '^(jobs|attempts|blobs|progress|unique_keys|groups|schedule)'
     """
 
 
@@ -58,8 +82,12 @@ class Counted:
         await self.plain.execute(FORGET.replace("{schema}", schema))
         await self.plain.execute(FILL.replace("{schema}", schema), OTHERS)
         await self.plain.execute(FILL_ENDED.replace("{schema}", schema), OTHERS)
+        await self.plain.execute(FILL_SCHEDULES.replace("{schema}", schema), OTHERS)
+        await self.plain.execute(FILL_RUNS.replace("{schema}", schema), OTHERS)
         if known:
-            await self.plain.execute(f"ANALYZE {schema}.jobs, {schema}.jobs_kept")
+            await self.plain.execute(
+                f"ANALYZE {schema}.jobs, {schema}.jobs_kept, {schema}.schedules, {schema}.schedule_runs"
+            )
 
     async def read(self) -> int:
         """So far; what a session has read is known when it has ended."""
@@ -112,3 +140,58 @@ async def test_H5_what_a_verb_reads_depends_on_its_own_jobs_alone(counted: Count
     await store.leave("w")
     read = await counted.read() - before
     assert 0 < read < 4 * number * FEW, f"{read} rows"
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["counted", "never-counted"])
+async def test_H5_what_a_fire_reads_depends_on_its_own_schedule_alone(counted: Counted, known: bool) -> None:
+    """From the put to the removal, among 10,000 schedules of others with 100,000 runs, a tenth of them open."""
+    await counted.fill(known=known)
+    before = await counted.read()
+    store, number = counted.store, 10
+    now = (await store.get_schedules([])).now
+    overlaps: list[Overlap] = ["skip", "allow", "queue"]
+    records = [
+        ScheduleRecord(
+            id=f"mine-{n}",
+            definition=Definition(
+                trigger=b"{}", template=NewJob(id="", task="work"), overlap=overlaps[n % 3], stop_after=3, keep=2
+            ),
+            declared_by="me",
+            begin=now,
+            next=now,
+            due=now,
+            created=now,
+            changed=now,
+        )
+        for n in range(number)
+    ]
+    names = [each.id for each in records]
+    assert await store.put_schedules([SchedulePut(each, None) for each in records]) == ["put"] * number
+    for step in range(1, 5):
+        seen = (await store.due_schedules()).schedules
+        assert len(seen) == number
+        await store.fire([next_fire(each.schedule, now + step / 1e6) for each in seen])
+    await store.trigger([RunNow(name, SlotJob(0.0, new_id(), new_id())) for name in names])
+    runs = [run for name in names for run in await store.runs(name)]
+    jobs = [run.job for run in runs if run.open and run.job is not None]
+    assert set(await store.cancel(jobs)) == {"cancelled"}
+    assert set(await store.replay(jobs)) == {"replayed"}
+    assert len((await store.list_schedules(declared_by=["me"])).schedules) == number
+    records = (await store.get_schedules(names)).schedules
+    assert await store.put_schedules([SchedulePut(each, each) for each in records]) == ["put"] * number
+    assert await store.drop_schedules(names) == [True] * number
+    read = await counted.read() - before
+    assert 0 < read < 10 * number * FEW, f"{read} rows"
+
+
+def next_fire(record: ScheduleRecord, following: float) -> Fire:
+    assert record.due is not None
+    return Fire(
+        schedule=record.id,
+        revision=record.revision,
+        expected=record.due,
+        slots=(SlotJob(record.due, new_id(), new_id()),),
+        to=record.due,
+        next=following,
+        due=following,
+    )

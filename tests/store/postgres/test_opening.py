@@ -20,6 +20,7 @@ from mainspring.store.postgres.connect import connect
 from mainspring.store.postgres.opening import open_schema, pending
 from mainspring.store.postgres.place import PACKAGE, Place
 from mainspring.store.postgres.pool import Pool
+from mainspring.store.postgres.store import PostgresStore
 from mainspring.store.sql import migrations
 
 OURS = [each.name for each in migrations(PACKAGE)]
@@ -40,6 +41,18 @@ def newer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     shutil.copytree(FOLDER, folder)
     (tmp_path / name / "__init__.py").touch()
     (folder / "9999_colour.sql").write_text("ALTER TABLE {schema}.jobs ADD COLUMN colour text;\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The package of the first Mainspring, which had one migration."""
+    name = f"older_{uuid.uuid4().hex}"
+    folder = tmp_path / name / "migrations"
+    folder.mkdir(parents=True)
+    shutil.copy(FOLDER / f"{OURS[0]}.sql", folder)
+    (tmp_path / name / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     return name
 
@@ -143,6 +156,36 @@ async def test_a_later_migration_runs_alone_and_an_old_worker_then_refuses(place
         with pytest.raises(StoreUnsuitable, match="upgrade Mainspring"):
             await pending(place)
         assert await pool.fetch(TABLES, place.schema) == before
+
+
+async def test_a_database_of_an_older_version_is_upgraded_by_opening(place: Place, older: str) -> None:
+    """What is in it stays; `pending` says what will be done, `migrate` what was."""
+    async with opened(place) as pool:
+        assert await open_schema(pool, place, older) == OURS[:1]
+        await pool.fetch(f"INSERT INTO {place.quoted}.paused_queues VALUES ('mail')")
+    store = PostgresStore(place)
+    assert await store.pending() == OURS[1:]
+    assert await store.migrate() == OURS[1:]
+    try:
+        assert await store.pending() == []
+        assert (await store.check())[4].level == "ok"
+        assert (await store.due_schedules()).schedules == []
+        assert (await store._pool.fetch(f"SELECT queue FROM {place.quoted}.paused_queues"))[0][0] == "mail"
+    finally:
+        await store.close()
+
+
+async def test_several_at_once_upgrade_once(place: Place, older: str) -> None:
+    async with opened(place) as pool:
+        await open_schema(pool, place, older)
+
+    async def start() -> list[str]:
+        store = PostgresStore(place)
+        ran = await store.migrate()
+        await store.close()
+        return ran
+
+    assert sorted(await asyncio.gather(*(start() for _ in range(4)))) == [[]] * 3 + [OURS[1:]]
 
 
 async def test_a_migration_that_fails_leaves_nothing(place: Place, newer: str, tmp_path: Path) -> None:

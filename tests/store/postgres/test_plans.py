@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mainspring.ids import new_id
 from mainspring.model.record import Failure, NewJob, Settlement
-from mainspring.store.base import Beat, Claim, Lane, Started, Worker
+from mainspring.model.schedule import Definition, Fire, Overlap, ScheduleRecord, SlotJob
+from mainspring.store.base import Beat, Claim, Lane, RunNow, SchedulePut, Started, Worker
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.store import PostgresStore
 from tests.store.postgres.test_explain import Watch, within
@@ -21,7 +23,7 @@ from tests.store.postgres.test_explain import Watch, within
 pytestmark = pytest.mark.slow
 
 ENDS_IN = 86_400.0
-LARGE = ("jobs", "attempts", "blobs", "progress", "unique_keys")
+LARGE = ("jobs", "attempts", "blobs", "progress", "unique_keys", "schedules", "schedule_runs")
 SMALL_INDEXES = ("jobs_suspects", "jobs_running", "jobs_cancelling", "jobs_scheduled", "jobs_expires", "finished_idx")
 """Of those that run, wait for a time and so on: never many live ones, and looked at from end to end seldom."""
 
@@ -114,9 +116,91 @@ async def delete(store: PostgresStore) -> None:
     await store.delete([job.id for job in jobs])
 
 
+async def schedules(store: PostgresStore) -> list[ScheduleRecord]:
+    """Some of each rule of overlap; what is due is so for the end of a run, or for a slot."""
+    now = (await store.get_schedules([])).now
+    overlaps: list[Overlap] = ["skip", "allow", "queue"]
+    records = [
+        ScheduleRecord(
+            id=f"{new_id()}-{overlap}",
+            definition=Definition(
+                trigger=b"{}", template=NewJob(id="", task="t"), overlap=overlap, stop_after=2, keep=1, keep_for=0.0
+            ),
+            declared_by="code",
+            begin=now,
+            next=now,
+            due=now,
+            created=now,
+            changed=now,
+        )
+        for overlap in overlaps
+    ]
+    assert await store.put_schedules([SchedulePut(each, None) for each in records]) == ["put"] * 3
+    return records
+
+
+async def fire(store: PostgresStore, names: list[str]) -> None:
+    """What is stored of these, whatever it is due for; with a slot that was missed."""
+    for each in (await store.get_schedules(names)).schedules:
+        assert each.due is not None
+        slot = SlotJob(each.due + 1, new_id(), new_id())
+        fire = Fire(
+            schedule=each.id,
+            revision=each.revision,
+            expected=each.due,
+            slots=(slot,),
+            missed=1,
+            missed_from=each.due,
+            missed_to=each.due,
+            to=slot.slot,
+            next=None if each.number > 2 else slot.slot + 1,
+            due=slot.slot + 1,
+        )
+        assert await store.fire([fire]) in (["fired"], ["skipped"])
+
+
+async def fire_again_and_again(store: PostgresStore) -> None:
+    names = [each.id for each in await schedules(store)]
+    for _ in range(4):
+        await fire(store, names)
+        await store.claim(Claim("w", next(numbers), [Lane("default", "t", "", 9)], 9))
+        for name in names:
+            held = [run.job for run in await store.runs(name) if run.open and run.job]
+            await store.settle([Settlement(job=job, lease=1, kind="complete") for job in held[:1]])
+    assert (await store.due_schedules(without=["none"])).schedules == []
+    await store.trigger([RunNow(name, SlotJob(0.0, new_id(), new_id())) for name in names])
+
+
+async def replay_a_run(store: PostgresStore) -> None:
+    [name, *_] = [each.id for each in await schedules(store)]
+    await fire(store, [name])
+    [job] = [run.job for run in await store.runs(name) if run.job]
+    await store.cancel([job])
+    await store.prune_runs()
+    assert await store.replay([job]) == ["replayed"]
+
+
+async def change_and_look(store: PostgresStore) -> None:
+    records = await schedules(store)
+    await store.put_schedules([SchedulePut(replace(each, revision=2), each) for each in records])
+    await store.put_schedules([SchedulePut(records[0], records[0])])
+    await store.list_schedules()
+    await store.list_schedules(declared_by=["code"])
+    assert len((await store.due_schedules()).schedules) == 3
+
+
+async def prune_runs(store: PostgresStore) -> None:
+    names = [each.id for each in await schedules(store)]
+    await fire(store, names)
+    await store.cancel([run.job for name in names for run in await store.runs(name) if run.open and run.job])
+    assert await store.prune_runs() == 3
+    await store.drop_schedules(names)
+    await store.prune_runs()
+
+
 VERBS: list[Callable[[PostgresStore], Awaitable[None]]] = [
     beat, held, complete, retry, die_with_a_key_and_large_arguments, a_dependant_that_is_cancelled,
-    leave_with_jobs_that_run, sweep, prune, delete,
+    leave_with_jobs_that_run, sweep, prune, delete, fire_again_and_again, replay_a_run, change_and_look, prune_runs,
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from mainspring.store.postgres import wake as module
 from mainspring.store.postgres.connect import connect
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Pool
-from mainspring.store.postgres.wake import ANYTHING, Wake, channel_of, payload_of
+from mainspring.store.postgres.wake import ANYTHING, SCHEDULES, Wake, channel_of, payload_of
 from tests.servers.postgres import Postgres
 from tests.servers.proxy import TcpProxy
 
@@ -279,3 +279,48 @@ def test_the_channel_of_a_schema_with_a_long_name_fits() -> None:
     long = [channel_of("x" * 62 + end) for end in "ab"]
     assert len(set(long)) == 2
     assert max(map(len, long)) <= 63
+
+
+# --- news of schedules
+
+
+async def test_news_of_schedules_reach_other_processes_and_disturb_no_worker(here: Process, there: Process) -> None:
+    await here.listening()
+    assert await here.wake.wait_schedules(0)  # it began to listen: whatever came before is looked for now
+    mail, any_queue = here.waits("mail", timeout=0.2), here.waits(timeout=0.2)
+    waiting = asyncio.create_task(here.wake.wait_schedules(5))
+    await asyncio.sleep(0)
+    there.wake.tell({SCHEDULES})
+    assert await waiting
+    assert [await mail, await any_queue] == [False, False]
+
+
+async def test_news_of_work_disturb_no_scheduler(place: Place) -> None:
+    async with Process(replace(place, notify=False)) as process:
+        waiting = asyncio.create_task(process.wake.wait_schedules(0.1))
+        await asyncio.sleep(0)
+        process.wake.local(["mail"])
+        assert not await waiting
+
+
+async def test_news_of_schedules_between_a_look_and_the_wait_are_not_lost(place: Place) -> None:
+    async with Process(replace(place, notify=False)) as process:
+        process.wake.local([SCHEDULES])
+        assert await process.wake.wait_schedules(5)
+        assert not await process.wake.wait_schedules(0.01)
+
+
+async def test_news_of_schedules_and_of_work_in_one_notice(here: Process, there: Process) -> None:
+    await here.listening()
+    assert await here.wake.wait_schedules(0)
+    mail, waiting = here.waits("mail"), asyncio.create_task(here.wake.wait_schedules(5))
+    await asyncio.sleep(0)
+    there.wake.tell({SCHEDULES, "mail"})
+    assert [await mail, await waiting] == [True, True]
+
+
+async def test_a_closed_store_has_no_news_of_schedules(place: Place) -> None:
+    async with Process(place) as process:
+        process.wake.local([SCHEDULES])
+    with pytest.raises(StoreClosed):
+        await process.wake.wait_schedules(1)

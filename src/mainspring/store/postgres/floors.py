@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from mainspring.store.postgres.claims import LATE, Ration
+from mainspring.store.postgres.claims import CHEAP, LATE, Ration
 
 
 class Floor(NamedTuple):
@@ -23,9 +23,12 @@ class Floor(NamedTuple):
 class Floors:
     """What one process knows of it. `floor`: where to look for what the last look has found."""
 
-    def __init__(self) -> None:
+    def __init__(self, cheap: float = CHEAP) -> None:
+        """`cheap`: seconds that a look from the bottom may cost without being put off the next time."""
         self.floor = Floor()
-        self._ration = Ration()
+        self.forgotten = 0
+        self._cheap = cheap
+        self._ration = Ration(cheap=cheap)
         self._now = -math.inf
 
     def begin(self, now: float) -> Floor:
@@ -43,11 +46,19 @@ class Floors:
         When the store's clock has stepped back, the next look is from the bottom.
         """
         if now < self._now - LATE:
-            self._ration = Ration()
+            self._ration = Ration(cheap=self._cheap)
         self._now = now
         self.floor = Floor(
             min(now - LATE, math.inf if due is None else due), min(now - LATE, math.inf if expires is None else expires)
         )
+
+    def forget(self) -> None:
+        """Something may have been added below: the next look is from the bottom, whatever it costs.
+
+        Who looks just now does not know of it: what they find is not to be remembered (`forgotten` has grown).
+        """
+        self.floor = Floor()
+        self.forgotten += 1
 
     def joined(self, now: float) -> None:
         """A worker has joined: if not even the first look ends, what is added from now on is found."""

@@ -13,20 +13,24 @@ from mainspring.store.postgres.records import (
     added_values,
     attempt_values,
     changed_values,
+    columns_of,
     ended_values,
     is_id,
 )
+from mainspring.store.postgres.schedule_flush import flush_schedules
 from mainspring.store.postgres.work import Work
 
 KEPT_ATTEMPTS: Final = 100
 """Attempts of a job that are kept."""
 
 
-async def flush(connection: Connection, sql: Mapping[str, str], work: Work, days: Days) -> None:
+async def flush(
+    connection: Connection, sql: Mapping[str, str], work: Work, days: Days, about_schedules: Mapping[str, str]
+) -> None:
     """Write everything, keys first: only there can somebody else be in the way."""
 
     async def batch(name: str, rows: Iterable[Sequence[Any]], *more: object) -> None:
-        columns = list(zip(*rows, strict=True))
+        columns = columns_of(rows)
         if columns:
             await connection.execute(sql[name], *columns, *more)
 
@@ -46,6 +50,7 @@ async def flush(connection: Connection, sql: Mapping[str, str], work: Work, days
     await batch("append_attempts", map(attempt_values, work.history))
     await batch("trim_attempts", [(job,) for job in _long(work.history)])
     await batch("drop_workers", [(worker,) for worker in work.workers_dropped])
+    await flush_schedules(connection, about_schedules, work)
 
 
 class _SortedOut(NamedTuple):
@@ -70,13 +75,22 @@ def _sorted_out(work: Work) -> _SortedOut:
     )
 
 
+async def forget_groups(
+    connection: Connection, sql: Mapping[str, str], waited_on: Iterable[str | None], joined: Iterable[str | None]
+) -> None:
+    """Forget groups with the last of the jobs that were removed: those that waited on them, and their members."""
+    waited = {each for each in waited_on if each is not None and is_id(each)}
+    members = {each for each in joined if each is not None and is_id(each)} - waited
+    if waited or members:
+        groups = sorted(waited | members)
+        await connection.execute(sql["lock_groups"], groups)
+        await connection.execute(sql["forget_groups"], groups, sorted(members))
+
+
 async def _remove(connection: Connection, sql: Mapping[str, str], ids: list[str]) -> None:
     if ids:
-        waited_on = await connection.fetch(sql["remove"], ids)
-        if waited_on:
-            groups = [each[0] for each in waited_on if is_id(each[0])]
-            await connection.execute(sql["lock_groups"], groups)
-            await connection.execute(sql["forget_groups"], groups)
+        gone = await connection.fetch(sql["remove"], ids)
+        await forget_groups(connection, sql, [row[0] for row in gone], [row[1] for row in gone])
 
 
 def _large(added: Iterable[JobRecord], ended: Iterable[JobRecord]) -> list[tuple[str, str, str]]:

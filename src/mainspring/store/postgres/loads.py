@@ -8,9 +8,10 @@ from typing import Final
 from mainspring.errors import KeyBusy
 from mainspring.store.base import Worker
 from mainspring.store.postgres.floors import Floor
+from mainspring.store.postgres.loaded import Loaded, NotLoaded, Question
 from mainspring.store.postgres.place import Connection
 from mainspring.store.postgres.records import Row, group_of, holder_of, is_id, job_of
-from mainspring.store.postgres.work import Loaded, NotLoaded, Question
+from mainspring.store.postgres.schedule_loads import ScheduleLoads
 from mainspring.store.serial.rows import WorkerRow
 
 _ELSEWHERE: Final = ("done", "kept", "jobs", "done", "kept")
@@ -20,10 +21,18 @@ _ELSEWHERE: Final = ("done", "kept", "jobs", "done", "kept")
 class Loads:
     """Loads into `loaded`, over one connection that has a transaction open."""
 
-    def __init__(self, connection: Connection, sql: Mapping[str, str], schema: str, floor: Floor) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        sql: Mapping[str, str],
+        schema: str,
+        floor: Floor,
+        about_schedules: Mapping[str, str],
+    ) -> None:
         """`sql`: the statements of `loads.sql`; `schema`: its name, so that keys of two schemas do not meet."""
         self._floor = floor
         self.loaded = Loaded()
+        self.schedules = ScheduleLoads(connection, about_schedules, self.loaded)
         self._connection = connection
         self._sql = sql
         self._schema = schema
@@ -50,6 +59,8 @@ class Loads:
                 await self._search(question, values, question, [int(values[0]), self._floor.due])
             case "late":
                 await self._search(question, values, question, [int(values[0]), self._floor.expires])
+            case _:
+                await self.schedules.answer(asked)
 
     async def jobs(self, ids: Iterable[str]) -> None:
         """Lock and read these jobs, wherever they are; in the order of ids, so that two of us wait in turn."""
@@ -65,6 +76,15 @@ class Loads:
                 return
             missing = await self._locked(name, missing)
 
+    async def new_jobs(self, ids: Iterable[str]) -> None:
+        """The same for jobs that are about to be added: one look over all tables, mostly, says that they are new."""
+        wanted = sorted(set(ids) - self.loaded.jobs.keys())
+        known: set[str] = set()
+        if wanted:
+            known.update(row[0] for row in await self._connection.fetch(self._sql["anywhere"], wanted))
+        self.loaded.jobs.update((each, None) for each in wanted if each not in known)
+        await self.jobs(known)
+
     async def groups(self, ids: Iterable[str]) -> None:
         """Lock and read these groups."""
         wanted = sorted(set(ids) - self.loaded.groups.keys())
@@ -76,15 +96,22 @@ class Loads:
 
     async def keys(self, keys: Iterable[str]) -> None:
         """Guard these keys, and then read them: what is read stays true until the end. Raises KeyBusy."""
+        busy = await self.free_keys(keys)
+        if busy:
+            raise KeyBusy(sorted(busy))
+
+    async def free_keys(self, keys: Iterable[str]) -> frozenset[str]:
+        """The same of those that nobody's open transaction has in its hands; answers with the others."""
         wanted = sorted(set(keys))
         if not wanted:
-            return
-        busy = await self._connection.fetch(self._sql["guard_keys"], wanted, self._schema)
-        if busy:
-            raise KeyBusy([row[0] for row in busy])
-        rows = await self._connection.fetch(self._sql["keys"], wanted)
-        self.loaded.keys.update(dict.fromkeys(wanted))
-        self.loaded.keys.update((row[0], holder_of(row[1:])) for row in rows)
+            return frozenset()
+        busy = frozenset(row[0] for row in await self._connection.fetch(self._sql["guard_keys"], wanted, self._schema))
+        free = [each for each in wanted if each not in busy]
+        self.loaded.keys.update(dict.fromkeys(free))
+        if free:
+            rows = await self._connection.fetch(self._sql["keys"], free)
+            self.loaded.keys.update((row[0], holder_of(row[1:])) for row in rows)
+        return busy
 
     async def _locked(self, name: str, ids: Sequence[str]) -> list[str]:
         """Those that are not there."""

@@ -14,6 +14,7 @@ import asyncpg
 
 from mainspring.errors import StoreUrlError
 from mainspring.store.postgres.records import CLAIMED_COLUMNS, ENDED_COLUMNS, LIVE_COLUMNS
+from mainspring.store.postgres.schedule_records import NOW, RUN_COLUMNS, SCHEDULE_COLUMNS
 from mainspring.store.sql import statements
 from mainspring.store.url import shown
 
@@ -117,7 +118,7 @@ class Place:
         return '"' + self.schema.replace('"', '""') + '"'
 
     def sql(self, group: str) -> Mapping[str, str]:
-        """The statements of `sql/<group>.sql` by name, for this schema, with the columns of jobs written out."""
+        """The statements of `sql/<group>.sql` by name, for this schema, with the columns of records written out."""
         return _statements(self.quoted, group)
 
 
@@ -127,7 +128,14 @@ def _statements(quoted: str, group: str) -> Mapping[str, str]:
 
 
 def _filled(text: str) -> str:
-    columns = {"{claimed}": CLAIMED_COLUMNS, "{live}": LIVE_COLUMNS, "{ended}": ENDED_COLUMNS}
+    columns = {
+        "{claimed}": CLAIMED_COLUMNS,
+        "{live}": LIVE_COLUMNS,
+        "{ended}": ENDED_COLUMNS,
+        "{schedule}": SCHEDULE_COLUMNS,
+        "{run}": RUN_COLUMNS,
+        "{now}": NOW,
+    }
     for name, value in columns.items():
         text = text.replace(name, value)
     return text

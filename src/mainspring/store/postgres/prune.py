@@ -19,10 +19,10 @@ from mainspring.errors import StoreError, StoreUnsuitable
 from mainspring.store.postgres.base import Base
 from mainspring.store.postgres.days import Day, all_days, closed, detach, first_id, start_of
 from mainspring.store.postgres.faults import NO_RIGHT
+from mainspring.store.postgres.flush import forget_groups
 from mainspring.store.postgres.place import Connection, Place
 from mainspring.store.postgres.pool import Pool
 from mainspring.store.postgres.reads import filled
-from mainspring.store.postgres.records import is_id
 from mainspring.store.postgres.tallies import fold
 from mainspring.store.postgres.transact import sqlstate
 from mainspring.store.serial.rows import PARENT_FAILED
@@ -160,11 +160,8 @@ class Pruner:
         text = filled(self._sql["prune"], {"table": table, "limit": str(limit), "window": window})
         row = await connection.fetchrow(text, *ages, PARENT_FAILED, *more)
         assert row is not None
-        removed, waited_on = row
-        groups = [each for each in waited_on or () if is_id(each)]
-        if groups:
-            await connection.execute(self._sql["lock_groups"], groups)
-            await connection.execute(self._sql["forget_groups"], groups)
+        removed, waited_on, joined = row
+        await forget_groups(connection, self._sql, waited_on or (), joined or ())
         return int(removed)
 
     # --- by the day

@@ -218,3 +218,6 @@ class ReadVerbs(Base):
                 self._reads["workers"]
             )
         ]
+
+    async def paused(self) -> list[str]:
+        return [queue for (queue,) in await self._pool.fetch(self._reads["paused"])]

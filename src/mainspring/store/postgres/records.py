@@ -243,6 +243,15 @@ def holder_of(row: Row) -> KeyHolder:
     return KeyHolder(job, until)
 
 
+def columns_of(rows: Iterable[Sequence[Any]]) -> list[Any]:
+    """Rows as the parameters of a statement that `unnest`s them: a column of nulls is null itself, and costs nothing.
+
+    >>> columns_of([(1, None, "a"), (2, None, None)])
+    [(1, 2), None, ('a', None)]
+    """
+    return [None if column.count(None) == len(column) else column for column in zip(*rows, strict=True)]
+
+
 def small(value: bytes | None) -> str | None:
     """What goes into the row itself; None when it is large, or there is nothing."""
     return None if value is None or len(value) > LARGE else value.decode()

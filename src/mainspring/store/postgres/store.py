@@ -14,16 +14,17 @@ from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Before
 from mainspring.store.postgres.prune import PruneVerbs
 from mainspring.store.postgres.reads import ReadVerbs
+from mainspring.store.postgres.schedules import ScheduleVerbs
 from mainspring.store.postgres.transactions import TransactionVerbs
 from mainspring.store.postgres.upkeep import UpkeepVerbs
 from mainspring.store.serial.later import LaterParts
 
 FEATURES: Final = Features(
-    name="postgres", wake="notify", survives="power", shared=True, transaction=True, strict_order=False
+    name="postgres", wake="notify", survives="power", shared=True, transaction=True, strict_order=False, schedules=True
 )
 
 
-class PostgresStore(JobVerbs, UpkeepVerbs, PruneVerbs, ReadVerbs, TransactionVerbs, LaterParts):
+class PostgresStore(JobVerbs, UpkeepVerbs, PruneVerbs, ReadVerbs, ScheduleVerbs, TransactionVerbs, LaterParts):
     """Jobs in a schema of a PostgreSQL database, version 15 or newer, for any number of processes and machines.
 
     Every verb returns when it is committed. All times are the server's. A worker that falls silent for its lease time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, TypeVar
 
 from mainspring.errors import KeyBusy, StoreError, StoreUnavailable
@@ -14,15 +14,20 @@ from mainspring.retries.policy import Retry
 from mainspring.store.postgres.days import Days, days_of, ensure_days
 from mainspring.store.postgres.floors import Floors
 from mainspring.store.postgres.flush import flush
+from mainspring.store.postgres.loaded import NotLoaded
 from mainspring.store.postgres.loads import Loads
 from mainspring.store.postgres.place import Connection, Place
 from mainspring.store.postgres.pool import Pool
-from mainspring.store.postgres.work import NotLoaded, Work
-from mainspring.store.serial.rows import Unit
+from mainspring.store.postgres.schedule_flush import PutMeanwhile
+from mainspring.store.postgres.schedule_sql import schedule_sql
+from mainspring.store.postgres.work import Work
 
 T = TypeVar("T")
-Verb = Callable[[Unit, float], T]
+Verb = Callable[[Work, float], T]
 """A verb over rows, and the store's now."""
+
+Prepare = Callable[[Loads], Awaitable[None]]
+"""Loads what a verb will ask for, and could ask for one by one only."""
 
 QUESTIONS: Final = 1000
 """How often a verb may ask for more: far more than the longest chain of consequences."""
@@ -47,7 +52,7 @@ def sqlstate(error: BaseException) -> str:
 
 def collided(error: BaseException) -> bool:
     """Whether two transactions met, and one of them has to begin again."""
-    return isinstance(error, KeyBusy | EndedMeanwhile) or (
+    return isinstance(error, KeyBusy | EndedMeanwhile | PutMeanwhile) or (
         isinstance(error, StoreError | ValueError) and sqlstate(error) in _COLLIDED
     )
 
@@ -55,7 +60,7 @@ def collided(error: BaseException) -> bool:
 AGAIN: Final = Retry(on=collided, attempts=20, backoff=jittered(exponential(0.005, cap=0.05)))
 """How a transaction that met another one begins again: for about half a second, then its caller is told (RULES C10)."""
 
-_TERMS: Final = Terms(AGAIN, "transaction", inner=True)
+MEETING: Final = Terms(AGAIN, "transaction", inner=True)
 
 
 class Transact:
@@ -76,18 +81,24 @@ class Transact:
         self._floors = floors
         self._sql = {**place.sql("loads"), **{f"write {name}": text for name, text in place.sql("flush").items()}}
         self._flush = place.sql("flush")
+        self._schedules = schedule_sql(place)
         self.ids = ids
         self.days = Days.none()
 
     async def run(
-        self, verb: Verb[T], jobs: Sequence[str] = (), groups: Sequence[str] = (), keys: Sequence[str] = ()
+        self,
+        verb: Verb[T],
+        jobs: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        keys: Sequence[str] = (),
+        prepare: Prepare | None = None,
     ) -> T:
         """The verb's answer, when it is committed. `jobs`, `groups` and `keys` are loaded before it is asked."""
 
         async def attempt() -> T:
             queues: set[str] = set()
             async with self._pool.transaction() as connection:
-                answer = await self.within(connection, verb, jobs, groups, queues, keys)
+                answer = await self.within(connection, verb, jobs, groups, queues, keys, prepare)
             if queues:
                 self._became_ready(queues)
             return answer
@@ -100,7 +111,7 @@ class Transact:
                     await self.look_at_days()
                 raise
 
-        return await call_async(attempt_in_known_days, _TERMS)
+        return await call_async(attempt_in_known_days, MEETING)
 
     async def within(
         self,
@@ -110,13 +121,16 @@ class Transact:
         groups: Sequence[str] = (),
         ready: set[str] | None = None,
         keys: Sequence[str] = (),
+        prepare: Prepare | None = None,
     ) -> T:
         """The same in the transaction that this connection has open; whoever opened it commits.
 
         `ready` is given the queues that will then have got work.
         """
         now: float = await connection.fetchval(self._sql["now"])
-        loads = Loads(connection, self._sql, self._place.schema, self._floors.floor)
+        loads = Loads(connection, self._sql, self._place.schema, self._floors.floor, self._schedules)
+        if prepare is not None:
+            await prepare(loads)
         await loads.groups(groups)
         await loads.jobs(jobs)
         await loads.keys(keys)  # last: others who want one of them do not get it until our commit
@@ -127,7 +141,7 @@ class Transact:
             except NotLoaded as missing:
                 await loads.answer(missing)
                 continue
-            await flush(connection, self._flush, work, self.days)
+            await flush(connection, self._flush, work, self.days, self._schedules)
             await self._check_added(connection, work.live_of(jobs))
             if ready is not None:
                 ready |= work.queues_with_work()

@@ -36,6 +36,9 @@ LOOK: Final = 5.0
 ANYTHING: Final = "\n"
 """What is sent when any queue may have got work."""
 
+SCHEDULES: Final = "\x01schedules"
+"""Stands for the schedules among the names of queues. No queue should be called so; who is, is woken too often."""
+
 _LONGEST: Final = 7000
 """Bytes of a notice; the server takes 8000."""
 
@@ -76,6 +79,7 @@ class Wake:
         self._listener: asyncio.Task[None] | None = None
         self._closed_after = -1
         self._quiet = True
+        self._unheard = False  # news of schedules while nobody waited for them
         self.channel: Final = channel_of(place.schema)
 
     async def wait(self, queues: Collection[str], timeout: float) -> bool:
@@ -97,10 +101,22 @@ class Wake:
             self._waiting.pop(waiter, None)
         return True
 
+    async def wait_schedules(self, timeout: float) -> bool:
+        """Until there is news of schedules (True), or `timeout` seconds have passed.
+
+        News that came since the last wait counts: who looks at what is due, and then waits, misses none.
+        """
+        self._pool.check()
+        heard = self._unheard or await self.wait((SCHEDULES,), timeout)
+        self._unheard = False
+        return heard
+
     def local(self, queues: Collection[str]) -> None:
         """Wake those of this process who wait for one of these queues. To be called after the commit."""
+        self._unheard = self._unheard or not queues or SCHEDULES in queues
+        work = not queues or any(each != SCHEDULES for each in queues)
         for waiter, wanted in self._waiting.items():
-            if not waiter.done() and (not queues or not wanted or not wanted.isdisjoint(queues)):
+            if not waiter.done() and (not queues or not wanted.isdisjoint(queues) or (work and not wanted)):
                 waiter.set_result(None)
 
     def due_now(self, queues: Collection[str]) -> str:

@@ -8,62 +8,15 @@ fresh `Work` over all that is loaded by then. What the last run wrote is flushed
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from mainspring.model.record import AttemptRecord, Group, JobRecord
 from mainspring.model.states import TERMINAL
+from mainspring.store.postgres.loaded import Loaded, NotLoaded, Question
+from mainspring.store.postgres.schedule_work import ScheduleWork
 from mainspring.store.serial.rows import KeyHolder, WorkerRow
-
-Question = Literal["jobs", "groups", "keys", "workers", "dependants", "ended dependants", "running", "due", "late"]
-
-
-class NotLoaded(Exception):  # no error: a question to the transaction
-    """The verb needs the answer to this question about these values."""
-
-    def __init__(self, question: Question, values: Sequence[str]) -> None:
-        super().__init__(question, values)
-        self.question: Question = question
-        self.values = values
-
-
-class Loaded:
-    """What one transaction has locked and read: by id, and the ids that a search has found."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, JobRecord | None] = {}
-        self.groups: dict[str, Group | None] = {}
-        self.keys: dict[str, KeyHolder | None] = {}
-        self.workers: list[tuple[WorkerRow, int]] | None = None
-        self.found: dict[tuple[Question, tuple[str, ...]], list[str]] = {}
-        self.dependants: dict[str, list[str]] = {}
-        self.ended_dependants: dict[str, list[str]] = {}
-        self._asked: set[Question] = set()
-
-    def foreseen(self, question: Question, values: Sequence[str]) -> list[str]:
-        """These values, and from the second time on all that the loaded jobs may make the verb ask for.
-
-        A verb about many jobs comes to one after the other; it must not ask the server about each.
-        """
-        if question not in self._asked:
-            self._asked.add(question)
-            return sorted(set(values))
-        jobs = [job for job in self.jobs.values() if job is not None]
-        more: AbstractSet[str | None] = frozenset()
-        match question:
-            case "jobs":
-                more = {job.waits_on for job in jobs} - self.jobs.keys()
-            case "groups":
-                more = {job.group for job in jobs} - self.groups.keys()
-            case "keys":
-                more = {job.unique for job in jobs if job.terminal} - self.keys.keys()
-            case "dependants":
-                more = {job.id for job in jobs if job.linked and not job.terminal} - self.dependants.keys()
-            case "ended dependants":
-                more = {job.id for job in jobs if job.linked and job.terminal} - self.ended_dependants.keys()
-        return sorted({each for each in more if each is not None}.union(values))
 
 
 class Taken(NamedTuple):
@@ -73,10 +26,11 @@ class Taken(NamedTuple):
     holder: KeyHolder
 
 
-class Work:
-    """See `store.serial.rows.Unit`. One run of one verb."""
+class Work(ScheduleWork):
+    """See `store.serial.rows.FiringUnit`. One run of one verb."""
 
     def __init__(self, loaded: Loaded) -> None:
+        super().__init__(loaded.schedules)
         self._loaded = loaded
         self.added: dict[str, JobRecord] = {}
         self.changed: dict[str, JobRecord] = {}
@@ -102,7 +56,8 @@ class Work:
     # --- jobs
 
     def jobs(self, ids: Sequence[str]) -> list[JobRecord | None]:
-        missing = [each for each in ids if each not in self.added and each not in self._loaded.jobs]
+        added, jobs, seen = self.added, self._loaded.jobs, self._loaded.seen
+        missing = [each for each in ids if each not in added and each not in jobs and each not in seen]
         if missing:
             raise NotLoaded("jobs", missing)
         return [self._job(each) for each in ids]
@@ -203,7 +158,8 @@ class Work:
     def _job(self, id: str) -> JobRecord | None:  # noqa: A002
         if id in self.removed:
             return None
-        return self.changed.get(id) or self.added.get(id) or self._loaded.jobs.get(id)
+        loaded = self._loaded
+        return self.changed.get(id) or self.added.get(id) or loaded.jobs.get(id) or loaded.seen.get(id)
 
     def _put(self, job: JobRecord) -> None:
         (self.added if job.id in self.added else self.changed)[job.id] = job

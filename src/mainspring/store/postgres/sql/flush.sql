@@ -92,9 +92,11 @@ WHERE j.id = ANY((SELECT $1::uuid[])::uuid[]);
 
 -- name: remove
 WITH done AS (
-    DELETE FROM {schema}.jobs_done j WHERE j.id = ANY((SELECT $1::uuid[])::uuid[]) RETURNING queue, task, version, state, waits_on
+    DELETE FROM {schema}.jobs_done j WHERE j.id = ANY((SELECT $1::uuid[])::uuid[])
+    RETURNING queue, task, version, state, waits_on, group_id
 ), kept AS (
-    DELETE FROM {schema}.jobs_kept j WHERE j.id = ANY((SELECT $1::uuid[])::uuid[]) RETURNING queue, task, version, state, waits_on
+    DELETE FROM {schema}.jobs_kept j WHERE j.id = ANY((SELECT $1::uuid[])::uuid[])
+    RETURNING queue, task, version, state, waits_on, group_id
 ), gone AS (
     SELECT * FROM done UNION ALL SELECT * FROM kept
 ), tallied AS (
@@ -106,16 +108,24 @@ WITH done AS (
 ), blobs AS (
     DELETE FROM {schema}.blobs WHERE job = ANY((SELECT $1::uuid[])::uuid[])
 )
-SELECT DISTINCT waits_on FROM gone WHERE waits_on IS NOT NULL;
+SELECT DISTINCT waits_on, group_id FROM gone WHERE waits_on IS NOT NULL OR group_id IS NOT NULL;
 
 -- name: lock_groups
 -- Who begins to wait on one of these has locked it: the next statement sees what they have added.
 SELECT FROM {schema}.groups WHERE id = ANY((SELECT $1::uuid[])::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: forget_groups
--- A group goes with the last job that waits on it. It has been locked by a statement before.
+-- A group goes with the last job that waits on it; those on which nobody has waited ($2) with their last member. It has
+-- been locked by a statement before.
 DELETE FROM {schema}.groups g
 WHERE g.id = ANY((SELECT $1::uuid[])::uuid[])
+    AND NOT (
+        g.id = ANY($2::uuid[]) AND (
+            EXISTS (SELECT FROM {schema}.jobs j WHERE j.group_id = g.id::text OFFSET 0)
+            OR EXISTS (SELECT FROM {schema}.jobs_done j WHERE j.group_id = g.id::text OFFSET 0)
+            OR EXISTS (SELECT FROM {schema}.jobs_kept j WHERE j.group_id = g.id::text OFFSET 0)
+        )
+    )
     AND NOT EXISTS (SELECT FROM {schema}.jobs j WHERE j.waits_on = g.id::text OFFSET 0)
     AND NOT EXISTS (SELECT FROM {schema}.jobs_done j WHERE j.waits_on = g.id::text OFFSET 0)
     AND NOT EXISTS (SELECT FROM {schema}.jobs_kept j WHERE j.waits_on = g.id::text OFFSET 0);

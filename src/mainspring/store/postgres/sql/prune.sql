@@ -34,7 +34,7 @@ CASE WHEN {column} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN {column}
 
 -- name: prune
 -- $1 and $2: states, and before which time a job must have ended in them. The oldest first, none that somebody has in
--- hand. Answers with how many went, and on what those had waited.
+-- hand. Answers with how many went, on what those had waited, and in which groups they were.
 WITH old AS MATERIALIZED (
     SELECT j.place, j.id, j.unique_key
     FROM unnest($1::text[], $2::timestamptz[]) AS age (state, before)
@@ -49,7 +49,7 @@ WITH old AS MATERIALIZED (
     LIMIT {limit}
 ), gone AS (
     DELETE FROM {schema}.{table} j WHERE j.ctid = ANY (ARRAY(SELECT place FROM old))
-    RETURNING j.id, j.queue, j.task, j.version, j.state, j.waits_on
+    RETURNING j.id, j.queue, j.task, j.version, j.state, j.waits_on, j.group_id
 ), tallied AS (
     INSERT INTO {schema}.tallies (queue, task, version, state, number)
     SELECT queue, task, version, state, -count(*) FROM gone GROUP BY queue, task, version, state
@@ -64,7 +64,9 @@ WITH old AS MATERIALIZED (
 ), blobs AS (
     DELETE FROM {schema}.blobs b WHERE b.job = ANY (ARRAY(SELECT id FROM gone))
 )
-SELECT count(*), array_agg(DISTINCT waits_on) FILTER (WHERE waits_on IS NOT NULL) FROM gone;
+SELECT count(*), array_agg(DISTINCT waits_on) FILTER (WHERE waits_on IS NOT NULL),
+    array_agg(DISTINCT group_id) FILTER (WHERE group_id IS NOT NULL)
+FROM gone;
 
 -- name: within
 -- A stretch of blocks, so that what one call reads is bounded.
@@ -79,11 +81,12 @@ SELECT (pg_relation_size('{schema}.{table}') / current_setting('block_size')::in
 
 -- name: sort_out
 -- A stretch of a day that is to be dropped, in the order of ids beyond $4: what is not to go yet moves to jobs_kept.
--- What goes stays, but for jobs with a key or a flow, which are pruned singly. Answers with the last id, with how many
+-- What goes stays, but for jobs with a key or a flow, or a group of their schedule, which are pruned singly. Answers with the last id, with how many
 -- were looked at, and with those to be pruned singly.
 WITH walked AS MATERIALIZED (
     SELECT j.place, j.id, age.before IS NULL OR j.finished >= age.before OR {spared} AS stays,
-        j.unique_key IS NOT NULL OR j.waits_on IS NOT NULL AS singly
+        j.unique_key IS NOT NULL OR j.waits_on IS NOT NULL
+            OR (j.group_id IS NOT NULL AND j.schedule IS NOT NULL) AS singly
     FROM (SELECT j.ctid AS place, j.* FROM {schema}.{table} j WHERE j.id > $4 ORDER BY j.id LIMIT {limit}) AS j
     LEFT JOIN unnest($1::text[], $2::timestamptz[]) AS age (state, before) ON age.state = j.state
 ), moved AS (

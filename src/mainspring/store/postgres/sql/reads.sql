@@ -100,6 +100,9 @@ SELECT w.id, w.name, w.host, w.pid, w.queues, w.lease_time, date_part('epoch', w
 FROM {schema}.workers w
 ORDER BY w.id;
 
+-- name: paused
+SELECT queue FROM {schema}.paused_queues ORDER BY queue COLLATE "C";
+
 -- name: lanes
 -- From lane to lane along the index, so that the cost is that of the lanes and not of their jobs.
 {from_lane_to_lane}
