@@ -12,9 +12,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from mainspring.engine.events import JobEnded, JobStarted, LeaseLost, WorkerStalled, WorkerStarted, WorkerStopped
+    from mainspring.engine.events import (
+        JobEnded,
+        JobStarted,
+        LeaseLost,
+        ScheduleFired,
+        ScheduleStopped,
+        SlotsMissed,
+        WorkerStalled,
+        WorkerStarted,
+        WorkerStopped,
+    )
 
-__all__ = ["Hub", "JobEnded", "JobStarted", "LeaseLost", "WorkerStalled", "WorkerStarted", "WorkerStopped"]
+__all__ = [
+    "Hub",
+    "JobEnded",
+    "JobStarted",
+    "LeaseLost",
+    "ScheduleFired",
+    "ScheduleStopped",
+    "SlotsMissed",
+    "WorkerStalled",
+    "WorkerStarted",
+    "WorkerStopped",
+]
 
 E = TypeVar("E")
 Subscriber = Callable[[object], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from mainspring.clock import moment
 from mainspring.codec import decode, encode
+from mainspring.engine.history import NOT_HERE, History, nothing
 from mainspring.errors import AppError
 from mainspring.model.record import JobRecord
 from mainspring.store.base import Inside
@@ -24,14 +25,18 @@ Sink = Callable[[bytes], None]
 
 
 class Surroundings:
-    """What all jobs of one worker share. `offset` turns times of the loop into those of the store."""
+    """What all jobs of one worker share. `offset` turns times of the loop into those of the store.
 
-    __slots__ = ("offset", "state", "stopping")
+    `history` is that of the schedules; None where there are none, and outside of workers.
+    """
+
+    __slots__ = ("history", "offset", "state", "stopping")
 
     def __init__(self, state: object = None, offset: float = 0.0) -> None:
         self.state = state
         self.offset = offset
         self.stopping = False
+        self.history: History | None = None
 
 
 DETACHED: Final = Surroundings()
@@ -154,8 +159,37 @@ class Context:
 
     @property
     def delay(self) -> float:
-        """Seconds between `due` and `started`: how long the job had to wait for a worker."""
-        return max(self._start - self.job.due, 0.0)
+        """Seconds between `due` and `started`: how long the job had to wait for a worker.
+
+        The first attempt of a schedule's job counts from its slot (`scheduled`) instead: how late this run is.
+        """
+        slot = self.job.slot if self.job.attempt == 1 else None
+        return max(self._start - (self.job.due if slot is None else slot), 0.0)
+
+    @property
+    def schedule(self) -> str | None:
+        """The id of the schedule that added the job; None when none has."""
+        return self.job.schedule
+
+    @property
+    def scheduled(self) -> datetime | None:
+        """The slot of its schedule that the job is for; None without one, also when a person has triggered it."""
+        return None if self.job.slot is None else moment(self.job.slot)
+
+    def last_completed(self) -> Awaitable[datetime | None]:
+        """When the newest completed run of this schedule before this one ended, to be awaited; None when there is none.
+
+        Runs that failed do not count, and none of an earlier attempt of this job. As far back as the schedule keeps its
+        runs (`keep`). Without a schedule it is None. Raises AppError in a task that runs in a thread or a child process.
+
+            since = await ctx.last_completed()
+        """
+        schedule = self.job.schedule
+        if schedule is None:
+            return nothing()
+        if self._around.history is None:
+            raise AppError(NOT_HERE)
+        return self._around.history.last_completed(self.job, schedule)
 
     @property
     def metadata(self) -> dict[str, object]:

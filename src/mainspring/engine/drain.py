@@ -21,6 +21,9 @@ log = logging.getLogger("mainspring.engine")
 UNWIND: Final = 5.0
 """Seconds that interrupted functions have at least to clean up, and settlements to be written."""
 
+FIRING: Final = ("schedules", "schedule hints")
+"""The loops that end first: they add jobs."""
+
 WORKING: Final = ("fetch", "hints", "compare", "sweep", "prune")
 """The loops that end when the last job has."""
 
@@ -44,7 +47,7 @@ def anything(_queue: str, _task: str, _version: str) -> bool:
 
 
 class Ladder:
-    """Stop claiming; hand the buffer back; let running jobs end; interrupt the rest; write; leave (DESIGN.md §6)."""
+    """Stop claiming and firing; hand the buffer back; let running jobs end; interrupt the rest; write; leave (DESIGN.md §6)."""
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Ladder:
         loop = asyncio.get_running_loop()
         ends = loop.time() + self._grace
         handed_back = self._settler.handed_back
+        await self._until(self._end(FIRING))
         self._fetch.hand_back_all()
         await self._until(self._register.wait_until_empty(self._grace))
         interrupted = self._register.ids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from mainspring.engine.drained import Stopped
 
@@ -60,3 +61,33 @@ class WorkerStalled:
 
     worker: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFired:
+    """This process has fired a schedule: `slots` became `jobs`, oldest first; the times are in UTC.
+
+    Of several slots, those that the rule of overlap left out are named too, and have no job.
+    """
+
+    schedule: str
+    jobs: tuple[str, ...]
+    slots: tuple[datetime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsMissed:
+    """`number` slots of a schedule, from `first` to `last`, came too late to run; the times are in UTC."""
+
+    schedule: str
+    number: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStopped:
+    """A schedule is paused since its last runs have failed, as many as its `stop_after`."""
+
+    schedule: str
+    reason: str

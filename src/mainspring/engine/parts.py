@@ -18,6 +18,7 @@ from mainspring.engine.drain import Ladder
 from mainspring.engine.events import WorkerStalled
 from mainspring.engine.fetch import Fetch
 from mainspring.engine.gate import Gate
+from mainspring.engine.history import History
 from mainspring.engine.leases import Leases
 from mainspring.engine.limits import Limits
 from mainspring.engine.liveness import Liveness, in_virtual_time
@@ -25,6 +26,7 @@ from mainspring.engine.patient import LOOP_RETRY, patiently
 from mainspring.engine.registry import Registry
 from mainspring.engine.runner import Runners
 from mainspring.engine.running import Register
+from mainspring.engine.scheduler import Scheduler
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.settler import Settler
 from mainspring.engine.stand_in import EVERY, StandIn
@@ -32,6 +34,8 @@ from mainspring.engine.threads import Threads
 from mainspring.engine.upkeep import Pruning, Sweeps
 from mainspring.engine.watchdog import Overdue, Watchdog
 from mainspring.events import Hub
+from mainspring.ids import IdSource
+from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.service import Service, Supervisor
 from mainspring.store.base import Store
 from mainspring.store.base import Worker as Joining
@@ -43,6 +47,9 @@ COMPARED_EVERY = 60.0
 
 OVERDUE_EVERY = 1.0
 """Seconds between two looks for jobs that go on after their timeout."""
+
+OVERDUE_RARELY = 60.0
+"""The same in virtual time, where hours pass in no time, and would be made of little else."""
 
 
 class Parts:
@@ -60,6 +67,8 @@ class Parts:
         clock: Clock,
         processes: Processes | None,
         random: Callable[[], float],
+        ids: IdSource,
+        triggers: TriggerKinds,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
@@ -72,20 +81,17 @@ class Parts:
         self._worker = worker
         self._watchdog: Watchdog | None = None
         self._supervisor: Supervisor | None = None
+        self._loops: set[str] = set()
         self._mine: dict[str, int] = {}
+        around.history = History(store, loop) if store.features.schedules else None
+        self.scheduler = self._make_scheduler(ids, triggers)
+        """None when the store has no schedules, or this worker is not to fire them."""
         self.limits = Limits(registry, settings)
         self._buffer = Buffer()
         self.register = Register(loop)
         self._threads = Threads(settings.concurrency)
         self._liveness = Liveness(settings.lease_time, clock)
-        self._sweeps = Sweeps(
-            store,
-            worker,
-            features=store.features,
-            poll=settings.poll,
-            random=random,
-            on_ready=self._hint,
-        )
+        self._sweeps = self._make_sweeps()
         self._settler = self._make_settler()
         self._gate = Gate(
             register=self.register,
@@ -124,18 +130,26 @@ class Parts:
         settings = self._settings
         self._supervisor = supervisor
         overdue = Overdue(settings.stall_limit, self.register)
+        look_every = OVERDUE_RARELY if in_virtual_time(self._loop) else OVERDUE_EVERY
         beat_every = settings.lease_time * EVERY
         pruning = Pruning(self._store, settings.retention)
-        for service in (
+        services = [
             Service("beat", self._beats.send, every=beat_every, retry=LOOP_RETRY),
             Service("hints", self._fetch.run_hints, retry=LOOP_RETRY),
             Service("sweep", self._sweeps.run, retry=LOOP_RETRY),
             Service("prune", pruning.run, every=settings.prune_every, retry=LOOP_RETRY, delay=self._prune_delay()),
             Service("compare", self._compare_again, every=COMPARED_EVERY, retry=LOOP_RETRY, delay=COMPARED_EVERY),
-            Service("overdue", overdue.look, every=OVERDUE_EVERY, retry=LOOP_RETRY),
+            Service("overdue", overdue.look, every=look_every, retry=LOOP_RETRY),
             Service("fetch", self._fetch.run, retry=LOOP_RETRY),
-        ):
+        ]
+        if self.scheduler is not None:
+            services += [
+                Service("schedule hints", self.scheduler.run_hints, retry=LOOP_RETRY),
+                Service("schedules", self.scheduler.run, retry=LOOP_RETRY),
+            ]
+        for service in services:
             supervisor.add(service)
+            self._loops.add(service.name)
         self._fetch.hint()
         if not in_virtual_time(self._loop):
             self._watchdog = self._make_watchdog()
@@ -190,6 +204,10 @@ class Parts:
         self._runners.go()
         self._fetch.room()
 
+    def _fired(self, queue: str, task: str, version: str, delay: float) -> None:
+        """A schedule has added such a job."""
+        self.notice(queue, task, version, self._loop.time() + self._around.offset + delay if delay else None)
+
     def _stalled(self) -> bool:
         return self.stalled
 
@@ -214,7 +232,8 @@ class Parts:
         """End these services, as far as they were started."""
         if self._supervisor is not None:
             for name in names:
-                await self._supervisor.stop(name)
+                if name in self._loops:
+                    await self._supervisor.stop(name)
 
     def _joining(self) -> Joining:
         settings = self._settings
@@ -231,6 +250,29 @@ class Parts:
         """No less than the longest timeout among the running jobs."""
         limit = self._settings.stall_limit
         return None if limit is None else max(limit, self.register.longest_timeout())
+
+    def _make_scheduler(self, ids: IdSource, triggers: TriggerKinds) -> Scheduler | None:
+        if not (self._settings.schedules and self._store.features.schedules):
+            return None
+        return Scheduler(
+            self._store,
+            kinds=triggers,
+            ids=ids,
+            poll=self._settings.poll,
+            random=self._random,
+            on_fired=self._fired,
+            hub=self._hub,
+        )
+
+    def _make_sweeps(self) -> Sweeps:
+        return Sweeps(
+            self._store,
+            self._worker,
+            features=self._store.features,
+            poll=self._settings.poll,
+            random=self._random,
+            on_ready=self._hint,
+        )
 
     def _make_settler(self) -> Settler:
         return Settler(

@@ -29,7 +29,8 @@ class WorkerSettings:
     lie unseen when no hint comes. `grace`: what running jobs have to end when the worker stops. `prefetch`: how many
     jobs it holds at most beyond those it can start (only fast tasks are fetched ahead). `stall_warn`, `stall_limit`:
     after how long a loop that stands still is logged, and the process ended (None: never). `retention`: by state,
-    what is not named is kept; pruned every `prune_every`. `name` is for people.
+    what is not named is kept; pruned every `prune_every`. `schedules`: whether it fires the schedules of the store, as
+    far as the store has any. `name` is for people.
 
     >>> WorkerSettings(concurrency=100).lease_time
     30.0
@@ -45,6 +46,7 @@ class WorkerSettings:
     stall_limit: float | None = None
     retention: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_RETENTION))
     prune_every: float = 60.0
+    schedules: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from mainspring.engine.patient import patiently
-from mainspring.store.base import Features, Upkeep
+from mainspring.store.base import Features, Schedules, Upkeep
 
 log = logging.getLogger("mainspring.engine")
 
@@ -95,14 +95,27 @@ class Sweeps:
                 return
 
 
-class Pruning:
-    """Removes ended jobs whose retention is over."""
+class PrunedStore(Upkeep, Schedules, Protocol):
+    """What of a store pruning needs."""
 
-    def __init__(self, store: Upkeep, retention: Mapping[str, float]) -> None:
+    @property
+    def features(self) -> Features:
+        """What this store can do."""
+        ...
+
+
+class Pruning:
+    """Removes ended jobs whose retention is over, and the run records of schedules that are not to be kept."""
+
+    def __init__(self, store: PrunedStore, retention: Mapping[str, float]) -> None:
         self._store = store
         self._retention = dict(retention)
 
     async def run(self) -> None:
         """Remove what there is to remove now, a bounded batch at a time."""
+        if self._store.features.schedules:
+            # First: how a run ended is read from its job.
+            while await self._store.prune_runs(PRUNE_LIMIT) >= PRUNE_LIMIT:  # noqa: ASYNC110  # nothing is waited for
+                await asyncio.sleep(0)
         while await self._store.prune(self._retention, PRUNE_LIMIT) >= PRUNE_LIMIT:  # noqa: ASYNC110  # nothing is waited for
             await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from mainspring.engine.settings import WorkerSettings
 from mainspring.errors import AppError
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
+from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.service import Supervisor
 from mainspring.store.base import Store
 
@@ -27,8 +28,8 @@ class Worker:
     """Runs the jobs of one store in this process, from entering the block until it is left.
 
     The store is open already and is closed after the block; the registry is complete. `state` is what tasks get as
-    `ctx.state`. `processes` runs tasks with `process=True`; it belongs to the caller. A worker is used once. When one
-    of its loops fails for good, the block is interrupted and left with that error.
+    `ctx.state`. `processes` runs tasks with `process=True`; it belongs to the caller. `triggers` are the kinds of
+    triggers that its schedules may have, ours unless told otherwise. A worker is used once. When one of its loops fails for good, the block is interrupted and left with that error.
 
     Raises TaskDefinitionError on entering when the annotations of a task cannot be resolved.
     """
@@ -44,6 +45,7 @@ class Worker:
         clock: Clock | None = None,
         ids: IdSource = new_id,
         processes: Processes | None = None,
+        triggers: TriggerKinds | None = None,
         random: Callable[[], float] = chance.random,
     ) -> None:
         self._store = store
@@ -52,7 +54,9 @@ class Worker:
         self._hub = hub or Hub()
         self._clock = clock or SystemClock()
         self._processes = processes
+        self._triggers = triggers or TriggerKinds()
         self._random = random
+        self._ids = ids
         self._around = Surroundings(state)
         self._supervisor = Supervisor(grace=self._settings.grace)
         self._parts: Parts | None = None
@@ -92,6 +96,22 @@ class Worker:
         if self._parts is not None:
             self._parts.cancel(job_ids)
 
+    def schedules_changed(self) -> None:
+        """This process has put or changed a schedule: it is looked at now, and not by a hint of the store."""
+        if self._parts is not None and self._parts.scheduler is not None:
+            self._parts.scheduler.wake()
+
+    async def fire_due(self) -> frozenset[str]:
+        """Fire every schedule that is due now; for tests, where time stands still.
+
+        Returns those that stay due, since their trigger cannot be read or fails; nothing happens where the worker does
+        not fire schedules.
+        """
+        if self._parts is None or self._parts.scheduler is None:
+            return frozenset()
+        await self._parts.scheduler.fire_due()
+        return self._parts.scheduler.aside
+
     def serves(self, queue: str, task: str, version: str = "") -> bool:
         """Whether it runs such jobs, while their queue is not paused."""
         return self._parts is not None and self._parts.limits.serves(queue, task, version)
@@ -130,6 +150,8 @@ class Worker:
             clock=self._clock,
             processes=self._processes,
             random=self._random,
+            ids=self._ids,
+            triggers=self._triggers,
         )
         await self._supervisor.__aenter__()
         try:

@@ -86,8 +86,9 @@ class Harness:
             stack.push_async_callback(store.close)
             stack.enter_context(app.connection.lent(store, clock=loop.clock, ids=ids))
             await stack.enter_async_context(app)
+            await app.schedules.synchronise()
             self._place = Workplace(
-                store, app.registry, app.events, loop.clock, ids, settings(self._concurrency, RARELY)
+                store, app.registry, app.events, loop.clock, ids, settings(self._concurrency, RARELY), app.triggers
             )
             self._stack = stack.pop_all()
         return self
@@ -120,7 +121,7 @@ class Harness:
     # --- time and work
 
     async def advance(self, duration: Duration) -> None:
-        """Let time pass. No job runs meanwhile: what became due is run by the next `drain`.
+        """Let time pass. No job runs and no schedule fires meanwhile: what became due is left to the next `drain`.
 
         Timers of your own code fire, each at its own time. Raises ValueError for a negative duration.
         """
@@ -130,6 +131,8 @@ class Harness:
     async def drain(self, *, limit: Duration = LIMIT) -> int:
         """Run every job that is due, and those that these add, until none is; returns how many attempts ended.
 
+        Schedules that are due fire first: of the slots that have passed, those that their misfire rule lets run.
+
         Time stands still, but for what tasks sleep. A retry, a delay or a snooze is due later, so it takes an
         `advance` and one more `drain`. Jobs whose task the app does not know, and those in a paused queue, stay where
         they are. Raises TimeoutError when jobs are still due after `limit` seconds of virtual time.
@@ -137,7 +140,7 @@ class Harness:
         return await work_off(self._entered(), await self._state_of_tasks(), seconds(limit, "limit"))
 
     async def run(self, duration: Duration) -> int:
-        """Let time pass with a worker at work: every job, retries too, runs at its own time.
+        """Let time pass with a worker at work: every job, retries too, runs and every schedule fires at its own time.
 
         Returns how many attempts ended.
         """
@@ -250,7 +253,8 @@ async def drain(app: App, *, concurrency: int = 10, limit: Duration = 60) -> int
     """
     async with lifespan_of(app) as state:
         store = await app.store()
-        place = Workplace(store, app.registry, app.events, None, new_id, settings(concurrency))
+        await app.schedules.synchronise()
+        place = Workplace(store, app.registry, app.events, None, new_id, settings(concurrency), app.triggers)
         return await work_off(place, state, seconds(limit, "limit"))
 
 

@@ -15,6 +15,7 @@ from mainspring.engine.worker import Worker
 from mainspring.events import Hub
 from mainspring.ids import IdSource
 from mainspring.model.record import JobRecord
+from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.store.base import Beat, Filter, Store
 
 PAGE = 1000
@@ -30,6 +31,7 @@ class Workplace:
     clock: Clock | None
     ids: IdSource
     settings: WorkerSettings
+    triggers: TriggerKinds | None = None
 
 
 class Ended:
@@ -71,6 +73,7 @@ async def working(place: Workplace, state: object) -> AsyncGenerator[tuple[Worke
             hub=place.hub,
             clock=place.clock,
             ids=place.ids,
+            triggers=place.triggers,
             random=lambda: 1.0,
         ) as worker:
             yield worker, ended
@@ -86,14 +89,24 @@ async def work_off(place: Workplace, state: object, limit: float) -> int:
     loop = asyncio.get_running_loop()
     until = loop.time() + limit
     async with working(place, state) as (worker, ended):
-        while jobs := await left(place, worker):
+        while names := await left(place, worker):
             if loop.time() >= until:
-                raise TimeoutError(f"still not done after {limit:g} s: {', '.join(named(job) for job in jobs[:10])}")
+                raise TimeoutError(f"still not done after {limit:g} s: {', '.join(names[:10])}")
             await ended.next(min(place.settings.poll, until - loop.time()))
         return ended.number
 
 
-async def left(place: Workplace, worker: Worker) -> list[JobRecord]:
+async def left(place: Workplace, worker: Worker) -> list[str]:
+    """Some of what this worker runs, or can run now, in words: jobs, once schedules that are due have added theirs."""
+    stuck = await worker.fire_due()
+    jobs = [named(job) for job in await jobs_left(place, worker)]
+    if jobs or not place.store.features.schedules:
+        return jobs
+    due = await place.store.due_schedules(without=stuck)  # one that came due since, or waits for the end of a run
+    return [f"schedule {each.schedule.id!r}" for each in due.schedules]
+
+
+async def jobs_left(place: Workplace, worker: Worker) -> list[JobRecord]:
     """Some of the jobs that this worker runs, or can run now; empty when there are none."""
     store = place.store
     swept = await store.sweep(worker.id)
