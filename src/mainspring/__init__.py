@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mainspring.app.definitions import Tasks
     from mainspring.app.job import Job
     from mainspring.app.options import TaskDefaults, TaskOptions
+    from mainspring.app.schedule import Schedule, ScheduleRun
+    from mainspring.app.schedule_options import ScheduleOptions, ScheduleSpec
     from mainspring.app.tasks import AsyncTask, SyncTask, Task
     from mainspring.engine.context import Context
     from mainspring.errors import (
@@ -27,9 +29,14 @@ if TYPE_CHECKING:
         RetriesExhausted,
         RetryLater,
         RetryTimeout,
+        ScheduleExists,
+        ScheduleNotFound,
         Snooze,
     )
+    from mainspring.model.cron import Cron, Daily
+    from mainspring.model.every import Every, Once
     from mainspring.model.record import JobRecord
+    from mainspring.model.triggers import Slot, Trigger
     from mainspring.retries import (
         TRANSIENT,
         Backoff,
@@ -56,7 +63,10 @@ __all__ = [
     "BoundTask",
     "CancelJob",
     "Context",
+    "Cron",
+    "Daily",
     "ErrorSet",
+    "Every",
     "GiveUp",
     "Job",
     "JobCancelled",
@@ -65,12 +75,20 @@ __all__ = [
     "JobNotFound",
     "JobRecord",
     "MainspringError",
+    "Once",
     "RetriesExhausted",
     "Retry",
     "RetryLater",
     "RetryTimeout",
     "Rule",
+    "Schedule",
+    "ScheduleExists",
+    "ScheduleNotFound",
+    "ScheduleOptions",
+    "ScheduleRun",
+    "ScheduleSpec",
     "Service",
+    "Slot",
     "Snooze",
     "Supervisor",
     "SyncTask",
@@ -78,6 +96,7 @@ __all__ = [
     "TaskDefaults",
     "TaskOptions",
     "Tasks",
+    "Trigger",
     "attempts_of",
     "background",
     "chain",
@@ -108,6 +127,12 @@ _HOME = {
         "mainspring.app.options": (
             "TaskDefaults", "TaskOptions",
         ),
+        "mainspring.app.schedule": (
+            "Schedule", "ScheduleRun",
+        ),
+        "mainspring.app.schedule_options": (
+            "ScheduleOptions", "ScheduleSpec",
+        ),
         "mainspring.app.tasks": (
             "AsyncTask", "SyncTask", "Task",
         ),
@@ -116,10 +141,19 @@ _HOME = {
         ),
         "mainspring.errors": (
             "CancelJob", "GiveUp", "JobCancelled", "JobExpired", "JobFailed", "JobNotFound", "MainspringError",
-            "RetriesExhausted", "RetryLater", "RetryTimeout", "Snooze",
+            "RetriesExhausted", "RetryLater", "RetryTimeout", "ScheduleExists", "ScheduleNotFound", "Snooze",
+        ),
+        "mainspring.model.cron": (
+            "Cron", "Daily",
+        ),
+        "mainspring.model.every": (
+            "Every", "Once",
         ),
         "mainspring.model.record": (
             "JobRecord",
+        ),
+        "mainspring.model.triggers": (
+            "Slot", "Trigger",
         ),
         "mainspring.retries": (
             "TRANSIENT", "Backoff", "ErrorSet", "Retry", "Rule", "attempts_of", "background", "constant", "exponential",

@@ -163,6 +163,29 @@ class JobCancelled(JobError):
     """The job was cancelled."""
 
 
+# --- schedules -----------------------------------------------------------------------------------
+
+
+class ScheduleError(MainspringError):
+    """Base of the errors about one schedule; `schedule` is its id."""
+
+    def __init__(self, schedule: str, message: str) -> None:
+        super().__init__(message)
+        self.schedule = schedule
+
+
+class ScheduleNotFound(ScheduleError, LookupError):
+    """No such schedule: never put, or removed."""
+
+
+class ScheduleExists(ScheduleError):
+    """A schedule of this id is there already; `put` changes it."""
+
+
+class ScheduleBusy(ScheduleError):
+    """Others changed or fired it each time this call was about to write; nothing was changed: repeat it later."""
+
+
 # --- stores --------------------------------------------------------------------------------------
 
 

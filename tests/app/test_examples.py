@@ -18,6 +18,7 @@ TESTED = {
     "flaky_client.py",
     "hello.py",
     "own_transaction.py",
+    "schedules.py",
     "supervised_poller.py",
     "welcome_mail.py",
 }
@@ -91,6 +92,20 @@ def test_own_transaction(tmp_path: Path) -> None:
         "pay dead: 1",
         "ship completed: 1",
     ]
+
+
+def test_schedules(tmp_path: Path) -> None:
+    lines = run("schedules.py", tmp_path)
+    assert [line for line in lines if not line.startswith("a beat")] == [
+        "2027-03-27T02:30:00+01:00 none",
+        "2027-03-28T03:00:00+02:00 moved",
+        "2027-03-29T02:30:00+02:00 none",
+        "nightly:Oslo: Oslo in NOK",
+        "heartbeat: finished, 3 completed",
+        "nightly:Berlin: active, 0 completed",
+        "nightly:Oslo: paused, 1 completed",
+    ]
+    assert lines.count("a beat of heartbeat") == 3
 
 
 @pytest.mark.slow

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from mainspring import App
-from mainspring.clock import FakeClock
+from mainspring import App, BoundTask, Context
+from mainspring.clock import FakeClock, moment
 from mainspring.ids import UuidSource
 from mainspring.store.memory import MemoryStore
 from mainspring.testing.virtual import VirtualLoop, run_virtual
 
 T = TypeVar("T")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""Where the virtual clock begins."""
 
 
 def run(main: Callable[[App], Awaitable[T]], **options: Any) -> T:
@@ -25,4 +30,27 @@ def run(main: Callable[[App], Awaitable[T]], **options: Any) -> T:
     return run_virtual(started(), clock)
 
 
-__all__ = ["VirtualLoop", "run"]
+def run_open(main: Callable[[App], Awaitable[T]], **options: Any) -> T:
+    """The same, with the app open all the while: its memory store outlives an `app.running()` inside."""
+
+    async def opened(app: App) -> T:
+        async with app:
+            return await main(app)
+
+    return run(opened, **options)
+
+
+def tick(app: App, seen: list[datetime] | None = None, takes: float = 0.0) -> Callable[[], BoundTask[None]]:
+    """A task that notes when it runs; returns how to bind it."""
+
+    @app.task(name="tick")
+    async def work(ctx: Context) -> None:
+        store = await app.store()
+        if seen is not None:
+            seen.append(moment(await store.now()))
+        await asyncio.sleep(takes)
+
+    return lambda: work.bind()
+
+
+__all__ = ["START", "VirtualLoop", "run", "run_open", "tick"]

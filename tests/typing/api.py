@@ -10,23 +10,34 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from functools import partial
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from mainspring import (
     TRANSIENT,
     App,
+    AsyncTask,
     BoundTask,
     Context,
+    Cron,
+    Daily,
+    Every,
     Job,
+    Once,
     Retry,
     Rule,
+    Schedule,
+    ScheduleOptions,
+    ScheduleRun,
+    ScheduleSpec,
     Service,
+    Slot,
     Supervisor,
     SyncTask,
     Task,
     Tasks,
+    Trigger,
     chain,
     exponential,
     group,
@@ -321,6 +332,85 @@ async def flows(order: Order, files: list[str]) -> None:
     chain(validate.bind(order), two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     chain(validate, charge)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     group(count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# --- 6 schedules
+
+
+@app.cron("0 9 * * 1-5", tz="Europe/Berlin")
+async def report() -> int:
+    return 1
+
+
+@app.every(60, first="after", overlap="queue", max_runs=3)
+async def look(ctx: Context, place: str = "here") -> str:
+    return place * ctx.attempt
+
+
+@apart.daily(time(3), tz="Europe/Berlin", id="clean")
+def clean() -> float:
+    return 1.0
+
+
+@apart.scheduled(Every(60) | Once(datetime.now().astimezone()), jitter=timedelta(seconds=5))
+def tidy(ctx: Context, *, days: int = 3) -> int:
+    return ctx.attempt * days
+
+
+@app.cron("@hourly")
+@app.task(timeout=30)
+async def stacked(limit: int = 10) -> bytes:
+    return bytes(limit)
+
+
+@app.every(60)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType, reportUntypedFunctionDecorator]
+async def of_whom(name: str) -> None: ...
+
+
+def with_required(name: str) -> None: ...
+def with_context_and_required(ctx: Context, name: str) -> None: ...
+
+
+async def schedules(when: datetime, trigger: Trigger, options: ScheduleOptions) -> None:
+    assert_type(report, AsyncTask[[], int])
+    assert_type(await report(), int)
+    assert_type(await look("there"), str)
+    assert_type(await look.enqueue(place="there"), Job[str])
+    assert_type(clean(), float)
+    assert_type(tidy(days=1), int)
+    assert_type(await (await stacked.enqueue(limit=3)).result(), bytes)
+    look(1)  # type: ignore[arg-type, unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
+    app.every(60)(with_required)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    app.every(60)(with_context_and_required)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    app.every(60)(plain)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    app.every("60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.every(60, overlap="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.cron("@daily", misfre="all")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.daily("03:00")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    nightly = Daily(time(3), tz="Europe/Berlin").except_(Cron("* * 25 12 *"))
+    put = await app.schedules.put("eu", nightly, count.bind("eu"), misfire="once", overlap="skip", start_at=when)
+    assert_type(put, Schedule)
+    assert_type(put.next, datetime | None)
+    assert_type(await app.schedules.add(None, trigger, count.bind("eu"), **options), Schedule)
+    assert_type(await app.schedules.put(put.id, put.trigger, count.bind("us"), **put.options), Schedule)
+    assert_type(await app.schedules.put_many(ScheduleSpec(f, trigger, count.bind(f)) for f in "ab"), list[Schedule])
+    assert_type(await app.schedules.trigger("eu"), Job[object] | None)
+    assert_type(await app.schedules.remove("eu", wait=True), bool)
+    assert_type(await app.schedules.list(states=["paused"]), list[Schedule])
+    assert_type(await app.schedules.runs("eu", states=["dead"], order="duration", newest=3), list[ScheduleRun])
+    assert_type(await app.schedules.next_fires("eu", 3), tuple[Slot, ...])
+    assert_type((await app.jobs.find(schedule="eu")).jobs, list[Job[object]])
+    assert_type(app.schedules.sync.get("eu"), Schedule)
+    assert_type(app.schedules.sync.put("eu", nightly, report.bind(), keep=10), Schedule)
+    await app.schedules.put("eu", nightly, count)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.put("eu", 60, count.bind("eu"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.put("eu", nightly, count.bind("eu"), stat_at=when)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await app.schedules.put("eu", nightly, count.bind("eu"), misfire="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.runs("eu", order="id; drop table")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await app.schedules.list(states=["dead"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    assert_type((await app.check())[0].level, Literal["ok", "warning", "error"])
+    App(on_restart="resume", vanished="remove", triggers=[Every])
+    App(on_restart="stop")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # --- 11 blocking code

@@ -18,6 +18,7 @@ from mainspring.app.definitions import Definitions, Tasks
 from mainspring.app.job import Job, enqueued
 from mainspring.app.jobs import JobsFace
 from mainspring.app.options import Settings, checked_retry, duration, positive
+from mainspring.app.plan import Declarations, Declared, OnRestart, Plan, Vanished
 from mainspring.app.queues import QueuesFace
 from mainspring.app.sync import AppSync
 from mainspring.app.tasks import Home, Task, anything, inherited
@@ -32,11 +33,14 @@ from mainspring.retries.attempt_store import AttemptStore
 from mainspring.retries.policy import Retry
 from mainspring.service import Service
 from mainspring.service.service import Hook, Logger, Work
-from mainspring.store.base import Store
+from mainspring.store.base import Finding, Store
 
 if TYPE_CHECKING:
+    from mainspring.app.schedules import SchedulesFace
     from mainspring.engine.settings import WorkerSettings
     from mainspring.engine.worker import Worker
+    from mainspring.model.trigger_kinds import TriggerKinds
+    from mainspring.model.triggers import Trigger
 
 R = TypeVar("R")
 
@@ -48,8 +52,14 @@ class App(Definitions):
 
     `url`: where the jobs are kept (`sqlite:///work.db`, `memory://`); default: the environment's MAINSPRING_URL.
     `retry`: the policy of tasks that have none; without it their errors are not retried. `lifespan`: an async context
-    manager function that gets the app; what it yields is `ctx.state`, once for each worker process. `store`, `clock`,
-    `ids`: given by tests.
+    manager function that gets the app; what it yields is `ctx.state`, once for each worker process.
+
+    For schedules: `triggers`: classes of triggers of your own, which stores then can keep. `vanished`: what becomes of
+    a schedule that code of the same package as this app's tasks has declared and declares no more, when a worker
+    starts: "pause" it (and warn; declared again it goes on), "remove" it, or "keep" it, which is for several apps of
+    one package on one store, none of which declares all. `on_restart`: when a worker starts and no other lives, the
+    jobs that schedules have added earlier are run ("resume"), or cancelled ("cancel"). `store`, `clock`, `ids`: given
+    by tests.
 
     An app belongs to the event loop that opened it: by its first use, by `async with app:` (enqueues only) or by
     `async with app.running():` (works jobs as well). From other loops and threads it is reached by `.sync`. It may be
@@ -74,6 +84,9 @@ class App(Definitions):
         *,
         retry: Retry | None = None,
         lifespan: Callable[[App], AbstractAsyncContextManager[object]] | None = None,
+        triggers: Sequence[type[Trigger]] = (),
+        vanished: Vanished = "pause",
+        on_restart: OnRestart = "resume",
         store: Store | None = None,
         clock: Clock | None = None,
         ids: IdSource = new_id,
@@ -85,12 +98,16 @@ class App(Definitions):
         self._services: list[Service] = []
         self._registry = Registry()
         self._known: dict[str, Task[..., object]] = {}
+        self._plan = Plan(triggers, vanished, on_restart)
 
     # --- what it knows
 
     def include(self, tasks: Tasks, /) -> None:
-        """Take the tasks of a `Tasks`, those that are defined later, too. Raises TaskDefinitionError for a taken name."""
-        tasks.included(self._connection, self._defined)
+        """Take the tasks and schedules of a `Tasks`, those that come later, too.
+
+        Raises TaskDefinitionError for a name that is taken, and InvalidTrigger for a trigger of an unknown kind.
+        """
+        tasks.included(self._connection, self._defined, self._declares)
 
     def remote(self, name: str) -> Task[..., object]:
         """A task whose code is elsewhere, by its name; its arguments are given by keyword, and checked there.
@@ -214,6 +231,13 @@ class App(Definitions):
         return JobsFace(self._connection, self._returns)
 
     @property
+    def schedules(self) -> SchedulesFace:
+        """Putting, changing and looking at schedules."""
+        from mainspring.app.schedules import SchedulesFace  # noqa: PLC0415  # only who has schedules needs triggers
+
+        return SchedulesFace(self._connection, self.triggers, self.jobs, self._declarations)
+
+    @property
     def queues(self) -> QueuesFace:
         """Pausing and counting queues."""
         return QueuesFace(self._connection)
@@ -273,6 +297,8 @@ class App(Definitions):
             settings,
             lifespan=None if lifespan is None else lambda: lifespan(self),
             services=tuple(self._services),
+            triggers=self.triggers,
+            prepare=self._prepare,
         )
 
     async def __aenter__(self) -> Self:
@@ -288,6 +314,14 @@ class App(Definitions):
     async def close(self) -> None:
         """Close the app: what was enqueued is written. Closing twice is fine."""
         await self._connection.close()
+
+    async def check(self) -> list[Finding]:
+        """Whether the store keeps what it promises, as `mainspring check` asks; opens it at the first use.
+
+        Each finding has a `level` ("ok", "warning", "error"), a `subject` and a `message`. A store that cannot be
+        reached raises StoreUnavailable, one that refuses its place StoreUnsuitable.
+        """
+        return await (await self._connection.opened()).store.check()
 
     async def store(self) -> Store:
         """The open store, for tools; opens it at the first use."""
@@ -311,6 +345,11 @@ class App(Definitions):
         return self._registry
 
     @property
+    def triggers(self) -> TriggerKinds:
+        """The kinds of triggers that its schedules may have."""
+        return self._plan.kinds
+
+    @property
     def events(self) -> Hub:
         """The hub that tells what happens in this process."""
         return self._connection.hub
@@ -330,6 +369,26 @@ class App(Definitions):
             )
         self._registry.add(self._with_default(task.registered))
         self._known[task.name] = task
+
+    def _declares(self, declared: Declared) -> None:
+        if self._connection.working:
+            raise TaskDefinitionError(
+                f"schedule {declared.spec.id!r} comes too late: this app works jobs already; declare schedules before "
+                "app.running(), or put them with app.schedules.put(…)"
+            )
+        self._plan.add(declared)
+
+    def _declarations(self) -> Declarations:
+        return self._plan.declarations(task.registered.fn for task in self._known.values())
+
+    async def _prepare(self) -> None:
+        """Before a worker starts: what earlier ones have left, and what is declared."""
+        opened = await self._connection.opened()
+        if self._plan.on_restart == "cancel":
+            from mainspring.app.restart import cancel_left  # noqa: PLC0415  # as above
+
+            await cancel_left(opened.store)
+        await self.schedules.synchronise()
 
     def _with_default(self, registered: Registered) -> Registered:
         return registered if registered.retry is not None else replace(registered, retry=self._retry)

@@ -45,6 +45,10 @@ class LocalWorker(Protocol):
         """This process has asked for the end of these jobs."""
         ...
 
+    def schedules_changed(self) -> None:
+        """This process has put or changed schedules."""
+        ...
+
     def serves(self, queue: str, task: str, version: str) -> bool:
         """Whether it runs such jobs."""
         ...
@@ -117,6 +121,11 @@ class Opened:
     def paused(self) -> frozenset[str]:
         """The queues of which a worker of this process has heard that they are paused."""
         return frozenset(queue for worker in self.workers for queue in worker.paused)
+
+    def schedules_changed(self) -> None:
+        """Workers of this process hear at once that schedules were put or changed."""
+        for worker in self.workers:
+            worker.schedules_changed()
 
     async def cancel(self, job_id: str, reason: str) -> CancelAnswer:
         """End a job, or ask its worker to: one of this process at once, others with their next beat."""

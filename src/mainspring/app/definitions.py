@@ -6,7 +6,21 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, cast, get_args, overload
+from datetime import datetime, time
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeGuard,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    overload,
+)
 
 from mainspring.app.connection import Connection
 from mainspring.app.options import (
@@ -18,11 +32,18 @@ from mainspring.app.options import (
     positive,
 )
 from mainspring.app.tasks import AsyncTask, Home, SyncTask, Task
+from mainspring.clock import Duration
 from mainspring.engine.annotations import annotation_of, signature_of
 from mainspring.engine.arguments import Parameters
 from mainspring.engine.context import Context
 from mainspring.engine.registry import Registered
 from mainspring.errors import InvalidOption, TaskDefinitionError
+
+if TYPE_CHECKING:
+    from mainspring.app.plan import Declared
+    from mainspring.app.schedule_options import ScheduleOptions
+    from mainspring.app.scheduling import ScheduleDecorator
+    from mainspring.model.triggers import Trigger
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +52,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 Register = Callable[[Task[..., object]], None]
 """Makes a task known to an app."""
+
+Declare = Callable[["Declared"], None]
+"""Makes a declared schedule known to an app."""
 
 
 class TaskDecorator(Protocol):
@@ -61,6 +85,7 @@ class Definitions:
         self._home = home
         self._prefix = prefix
         self._tasks: dict[str, Task[..., object]] = {}
+        self._schedules: dict[str, Declared] = {}
 
     @overload
     def task(self, fn: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]  # as above
@@ -111,6 +136,101 @@ class Definitions:
         task = self._define(run, name or self._default_name(kind.__module__, kind.__qualname__), merged)
         return cast("AsyncTask[P, R]", task)
 
+    def every(
+        self,
+        interval: Duration,
+        *,
+        anchor: Literal["grid", "end"] = "grid",
+        first: Literal["now", "after"] = "now",
+        start: datetime | None = None,
+        id: str | None = None,  # noqa: A002  # the word of the face
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task, or a function that becomes one, each `interval` seconds (or a timedelta): `@app.every(60)`.
+
+        See `Every` for `anchor`, `first` and `start`, and `scheduled` for the rest.
+
+            @app.every(60, overlap="skip")
+            async def poll() -> None: ...
+        """
+        from mainspring.model.every import Every  # noqa: PLC0415  # only who declares schedules needs triggers
+
+        return self.scheduled(Every(interval, anchor, first, start), id=id, **options)
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        tz: str = "UTC",
+        id: str | None = None,  # noqa: A002  # as above
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task, or a function that becomes one, at the times of a cron expression.
+
+        See `Cron` for the fields, time zones and daylight saving time, and `scheduled` for the rest.
+
+            @app.cron("0 9 * * 1-5", tz="Europe/Berlin")
+            async def report() -> None: ...
+        """
+        from mainspring.model.cron import Cron  # noqa: PLC0415  # as above
+
+        return self.scheduled(Cron(expression, tz), id=id, **options)
+
+    def daily(
+        self,
+        at: time,
+        *,
+        tz: str = "UTC",
+        id: str | None = None,  # noqa: A002  # as above
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task, or a function that becomes one, once each day: `@app.daily(time(3), tz="Europe/Berlin")`.
+
+        See `Daily` for daylight saving time, and `scheduled` for the rest.
+        """
+        from mainspring.model.cron import Daily  # noqa: PLC0415  # as above
+
+        return self.scheduled(Daily(at, tz), id=id, **options)
+
+    def scheduled(
+        self,
+        trigger: Trigger,
+        *,
+        id: str | None = None,  # noqa: A002  # as above
+        **options: Unpack[ScheduleOptions],
+    ) -> ScheduleDecorator:
+        """Run a task, or a function that becomes one by `task`, whenever `trigger` fires; for unions and own triggers.
+
+        The schedule is written when a worker of the app starts, and changed when the code has changed; once the code
+        declares it no more, it is paused (see `App`). Its `id` is the name of the task unless told otherwise; a task
+        may have several. `options`: see `ScheduleOptions`. What the task needs otherwise (`retry`, `timeout`, a name)
+        it gets by stacking this over `@app.task(…)`, which gives the same task back.
+
+        Raises InvalidTrigger, InvalidOption, and TaskDefinitionError for a task that cannot run without arguments, for
+        an id that is taken, and as `task` does.
+
+            @app.scheduled(Daily(time(9)) | Cron("0 12 * * 6"), id="reminders")
+            @app.task(retry=Retry(on=OSError, attempts=5))
+            async def remind(ctx: Context, limit: int = 100) -> None: ...
+        """
+        from mainspring.app.declared import declaration  # noqa: PLC0415  # as above
+        from mainspring.app.schedule_options import checked  # noqa: PLC0415  # as above
+
+        checked(options)  # here, so that the traceback shows the line that says them
+
+        def decorate(work: Callable[..., object] | Task[..., object], /) -> Task[..., object]:
+            task = work if is_task(work) else self._define(cast("Callable[..., object]", work), None, {})
+            declared = declaration(task, trigger, id, options)
+            if declared.spec.id in self._schedules:
+                raise TaskDefinitionError(
+                    f"there is a schedule {declared.spec.id!r} already; give one of them another id="
+                )
+            self._declares(declared)
+            self._schedules[declared.spec.id] = declared
+            return task
+
+        return cast("ScheduleDecorator", decorate)
+
     def _define(self, fn: Callable[..., object], name: str | None, defaults: Mapping[str, Any]) -> Task[..., object]:
         check_function(fn)
         full = self._prefix + name if name else self._default_name(fn.__module__, _qualname(fn))
@@ -141,6 +261,9 @@ class Definitions:
     def _defined(self, task: Task[..., object]) -> None:
         """A task was added."""
 
+    def _declares(self, declared: Declared) -> None:
+        """A schedule was declared."""
+
 
 class Tasks(Definitions):
     """Tasks that are defined apart from an app, which includes them: `app.include(tasks)`.
@@ -157,13 +280,17 @@ class Tasks(Definitions):
     def __init__(self, prefix: str = "") -> None:
         super().__init__(Home(), prefix)
         self._registers: list[weakref.WeakMethod[Register]] = []
+        self._declares_to: list[weakref.WeakMethod[Declare]] = []
 
-    def included(self, connection: Connection, register: Register) -> None:
-        """An app takes these tasks, and those that are defined later; told by `app.include`."""
+    def included(self, connection: Connection, register: Register, declare: Declare) -> None:
+        """An app takes these tasks and schedules, and those that come later; told by `app.include`."""
         for task in self:
             register(task)
+        for declared in self._schedules.values():
+            declare(declared)
         self._home.include(connection)
         self._registers.append(weakref.WeakMethod(register))
+        self._declares_to.append(weakref.WeakMethod(declare))
 
     def _defined(self, task: Task[..., object]) -> None:
         for each in self._registers:
@@ -171,9 +298,20 @@ class Tasks(Definitions):
             if register is not None:
                 register(task)
 
+    def _declares(self, declared: Declared) -> None:
+        for each in self._declares_to:
+            declare = each()
+            if declare is not None:
+                declare(declared)
+
     def __iter__(self) -> Iterator[Task[..., object]]:
         """The tasks, in the order of their definition."""
         return iter(self._tasks.values())
+
+
+def is_task(work: object) -> TypeGuard[Task[..., object]]:
+    """Whether it is a task already."""
+    return isinstance(work, Task)
 
 
 def check_function(fn: object) -> None:

@@ -49,6 +49,7 @@ class JobsFace:
         tags: Sequence[str] = (),
         parent: str | None = None,
         correlation: str | None = None,
+        schedule: str | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
         cursor: str | None = None,
@@ -57,8 +58,8 @@ class JobsFace:
     ) -> JobPage:
         """A page of the jobs for which all conditions hold, by id: oldest first, or `newest` first.
 
-        `tags`: all of them. Created: from <= t < to, aware datetimes. `cursor`: that of the page before.
-        Raises InvalidOption for conditions that cannot be meant.
+        `tags`: all of them. `schedule`: those that the schedule of this id has added. Created: from <= t < to, aware
+        datetimes. `cursor`: that of the page before. Raises InvalidOption for conditions that cannot be meant.
 
             page = await app.jobs.find(states=["dead"], task="mail.send")
         """
@@ -76,6 +77,7 @@ class JobsFace:
             tags=tuple(tags),
             parent=parent,
             correlation=correlation,
+            schedule=schedule,
             created_from=None if created_from is None else moment_of("created_from", created_from),
             created_to=None if created_to is None else moment_of("created_to", created_to),
         )
@@ -160,6 +162,7 @@ class JobsSync:
         tags: Sequence[str] = (),
         parent: str | None = None,
         correlation: str | None = None,
+        schedule: str | None = None,
         created_from: datetime | None = None,
         created_to: datetime | None = None,
         cursor: str | None = None,
@@ -175,6 +178,7 @@ class JobsSync:
                 tags=tags,
                 parent=parent,
                 correlation=correlation,
+                schedule=schedule,
                 created_from=created_from,
                 created_to=created_to,
                 cursor=cursor,

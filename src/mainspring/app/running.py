@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from mainspring.app.connection import Connection
@@ -14,6 +14,7 @@ from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.worker import Worker
 from mainspring.model.record import NewJob
+from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.service import Health, Service, Supervisor
 
 Lifespan = Callable[[], AbstractAsyncContextManager[object]]
@@ -28,14 +29,20 @@ async def working(
     *,
     lifespan: Lifespan | None,
     services: Sequence[Service],
+    triggers: TriggerKinds,
+    prepare: Callable[[], Awaitable[None]],
 ) -> AsyncGenerator[Worker]:
-    """Open the store, enter the lifespan, start the worker, then the services; all ends in the reverse order."""
+    """Open the store, enter the lifespan, start the worker, then the services; all ends in the reverse order.
+
+    `prepare` is done when the store is open and before anything works: the schedules that code declares are written.
+    """
     in_processes = [task for task in registry if task.mode == "process"]
     for task in in_processes:
         importable_path(task.fn)  # found here rather than by its first job
     async with AsyncExitStack() as stack:
         opened = await connection.enter()
         stack.push_async_callback(connection.leave)
+        await prepare()
         state = None if lifespan is None else await stack.enter_async_context(lifespan())
         processes: ProcessPool | None = None
         if in_processes:
@@ -50,6 +57,7 @@ async def working(
             clock=connection.clock,
             ids=connection.ids,
             processes=processes,
+            triggers=triggers,
         )
         async with worker:
             clock = connection.clock or SystemClock()
@@ -95,3 +103,7 @@ class Local:
     def cancel(self, job_ids: Sequence[str]) -> None:
         """The end of these jobs was asked for: it need not wait for a beat."""
         self._worker.cancel(job_ids)
+
+    def schedules_changed(self) -> None:
+        """Schedules were put or changed: they are looked at now."""
+        self._worker.schedules_changed()

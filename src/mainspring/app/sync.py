@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from mainspring.app.bound import BoundTask
 from mainspring.app.chunks import chunks, last_of_each, parts_of
 from mainspring.app.job import Job, enqueued
+from mainspring.store.base import Finding
 
 if TYPE_CHECKING:
     from mainspring.app.app import App
@@ -45,6 +46,10 @@ class AppSync:
             for (each, flow), added in zip(chunk, answers, strict=True):
                 handles.append(enqueued(self._connection, flow.last, added, each.returns))
         return handles
+
+    def check(self) -> list[Finding]:
+        """See `App.check`."""
+        return self._connection.call(self._app.check)
 
     def idle(self) -> None:
         """See `App.idle`."""

@@ -150,6 +150,11 @@ class Task(Generic[P, R_co]):
         return One(job, self._settings.taking("value"), self._settings.taking("list"))
 
     @property
+    def template(self) -> NewJob:
+        """The job of a call without arguments. Raises InvalidOption when a transaction was given."""
+        return NewJob(id="", task=self.name, **self._settings.without_tx(self.name))
+
+    @property
     def returns(self) -> Parameters:
         """What decodes the results of its jobs."""
         return self._parameters
