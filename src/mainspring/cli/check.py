@@ -8,7 +8,7 @@ from typing import Final
 import typer
 
 from mainspring.cli.settings import Exit
-from mainspring.cli.stores import AppPlace, Url, ask
+from mainspring.cli.stores import AppPlace, Url, ask, lacking
 from mainspring.store.base import Finding, Store
 
 COLOURS: Final = {"ok": "green", "warning": "yellow", "error": "red"}
@@ -30,18 +30,12 @@ def check(*, url: Url = "", app: AppPlace = "") -> None:
 async def _check(store: Store, name: str) -> Exit:
     missing = await store.pending()
     if missing:
-        findings = [_not_up_to_date(name, missing)]
+        findings = [Finding("error", "schema", f"{name} {lacking(missing)}")]
     else:
         await store.open()
         findings = await store.check()
     _print(findings)
     return Exit.FAILED if any(each.level == "error" for each in findings) else Exit.CLEAN
-
-
-def _not_up_to_date(name: str, missing: Sequence[str]) -> Finding:
-    """Opening it would create or change it, which nobody has asked for."""
-    what = "holds no store yet" if missing[0].startswith("0001") else f"lacks {', '.join(missing)}"
-    return Finding("error", "schema", f"{name} {what}; run `mainspring migrate`, or start a worker")
 
 
 def _print(findings: Sequence[Finding]) -> None:

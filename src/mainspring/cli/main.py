@@ -9,7 +9,9 @@ import typer
 
 from mainspring.cli.check import check
 from mainspring.cli.migrate import migrate
+from mainspring.cli.queues import queues
 from mainspring.cli.run import run
+from mainspring.cli.schedules import schedules
 
 cli = typer.Typer(
     name="mainspring",
@@ -22,6 +24,8 @@ cli = typer.Typer(
 cli.command("run")(run)
 cli.command("migrate")(migrate)
 cli.command("check")(check)
+cli.add_typer(schedules)
+cli.add_typer(queues)
 
 
 def _version(wanted: bool) -> None:

@@ -73,7 +73,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 def test_migrate_names_what_ran_and_then_nothing(folder: Path) -> None:
     first = mainspring("migrate", "sqlite:///work.db")
-    assert (first.exit_code, first.stdout) == (0, "0001_jobs\nsqlite:///work.db is up to date\n")
+    assert (first.exit_code, first.stdout) == (0, "0001_jobs\n0002_schedules\nsqlite:///work.db is up to date\n")
     assert "work.db" in names(folder)
     again = mainspring("migrate", "sqlite:///work.db")
     assert (again.exit_code, again.stdout) == (0, "sqlite:///work.db is up to date\n")
@@ -88,13 +88,14 @@ def test_migrate_asks_for_nothing_else(fake: SimpleNamespace) -> None:
 
 def test_migrate_runs_what_a_newer_version_brings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mainspring("migrate", "sqlite:///work.db").exit_code == 0
-    second = Migration(2, "0002_more", "CREATE TABLE more (id INTEGER PRIMARY KEY);")
-    known = (*migrations(connect.PACKAGE), second)
+    known = migrations(connect.PACKAGE)
+    newer = Migration(len(known) + 1, "0099_more", "CREATE TABLE more (id INTEGER PRIMARY KEY);")
+    known = (*known, newer)
     monkeypatch.setattr(connect, "migrations", lambda package: known)
     old = mainspring("check", "sqlite:///work.db")
-    assert (old.exit_code, "lacks 0002_more" in old.stdout) == (1, True)
+    assert (old.exit_code, "lacks 0099_more" in old.stdout) == (1, True)
     done = mainspring("migrate", "sqlite:///work.db")
-    assert (done.exit_code, done.stdout) == (0, "0002_more\nsqlite:///work.db is up to date\n")
+    assert (done.exit_code, done.stdout) == (0, "0099_more\nsqlite:///work.db is up to date\n")
     assert mainspring("check", "sqlite:///work.db").exit_code == 0
     monkeypatch.undo()
 
