@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(NAMES))
         return 0
     if asked.peers:
-        for said in peers.install([peers.SMALL, peers.SMALL_313, *(peer.environment for peer in PEERS)]):
+        for said in peers.install(
+            [peers.SMALL, peers.SMALL_313, peers.SCHEDULERS, *(peer.environment for peer in PEERS)]
+        ):
             print(said)
         if not asked.rows and not asked.save:
             return 0

@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 from typing import Literal, NamedTuple, Protocol
 
-Unit = Literal["jobs/s", "ms", "µs"]
+Unit = Literal["jobs/s", "ms", "µs", "B"]
 OURS = "mainspring"
 QUICK_SECONDS = 18.0  # after them a quick run begins no further round
 
@@ -49,8 +49,8 @@ class Row:
     """One line of the result. `low` and `high` are the worst and the best round by number, not by merit.
 
     `ceiling_ratio`: this value over that of a bare loop that does the least durable work on our own tables.
-    `peer_ratio`: how many times better than `peer`, the best of the peers. `verified`: how many jobs (or calls) were
-    seen to run exactly once. `fdatasync_ms`: what one takes on this disk; None where nothing is synced.
+    `peer_ratio`: how many times better than `peer`, the best of the peers. `verified`: how many jobs (or calls, slots, schedules)
+    were seen to run, or to be stored, exactly once. `fdatasync_ms`: what one takes on this disk; None where nothing is synced.
     With a server, per job: processor time of the worker and of the server, write-ahead log, commits; `ways`: the same
     for everybody who took part.
     """

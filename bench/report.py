@@ -102,6 +102,16 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def counted(row: str) -> str:
+    """What the column "exactly once" counts in this row.
+
+    >>> counted("drain.memory"), counted("schedule.late.p50.sqlite"), counted("schedule.start.sqlite")
+    ('jobs', 'slots', 'schedules')
+    """
+    words = {"retry": "calls", "schedule.late": "slots", "schedule.cpu": "slots", "schedule": "schedules"}
+    return next((word for prefix, word in words.items() if row.startswith(f"{prefix}.")), "jobs")
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     peer = f"{row.peer} {number(row.peer_value)}" if row.peer and row.peer_value is not None else "-"
     return (
@@ -112,7 +122,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.ceiling_ratio) if row.ceiling_ratio is not None else "-",
         peer,
         f"{number(row.peer_ratio)} x" if row.peer_ratio is not None else "-",
-        f"{row.verified:,} {'calls' if row.name.startswith('retry') else 'jobs'}",
+        f"{row.verified:,} {counted(row.name)}",
         f"{number(row.fdatasync_ms)} ms" if row.fdatasync_ms is not None else "-",
     )
 

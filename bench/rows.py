@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bench import drain, enqueue, latency, retry
+from bench import drain, enqueue, latency, retry, schedule
 from bench.measurement import Absent, Measurement, Row, Run
 from bench.postgres import rows as postgres
 
@@ -14,6 +14,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     *latency.MEASUREMENTS,
     *postgres.MEASUREMENTS,
     *retry.MEASUREMENTS,
+    *schedule.MEASUREMENTS,
 )
 NAMES: tuple[str, ...] = tuple(name for measurement in MEASUREMENTS for name in measurement.names)
 

@@ -52,6 +52,7 @@ class Environment:
 
 RETRYING = ("tenacity==9.2.1", "stamina==26.1.0", "backoff==2.2.1", "opnieuw==4.0.0")
 SMALL = Environment("small", ("huey==3.5.4", *RETRYING))
+SCHEDULERS = Environment("apscheduler", ("apscheduler==3.11.3", "sqlalchemy==2.1.9"))
 SMALL_313 = Environment("small-py313", RETRYING, python=(3, 13), exact=True)
 
 

@@ -13,11 +13,22 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench import retry
+from bench import retry, schedule
 from bench.__main__ import main
 from bench.frame import Ledger
 from bench.measurement import Absent, Row, Run, Samples, Unverified, Way, interleaved, verify_once
-from bench.peers import SMALL, SMALL_313, Environment, interpreter, no_peers, retrying
+from bench.peers import (
+    SCHEDULERS,
+    SMALL,
+    SMALL_313,
+    Environment,
+    PeerFailed,
+    interpreter,
+    no_peers,
+    retrying,
+    scheduling,
+)
+from bench.peers.schedulers import Ledger as Fires
 from bench.pictures import bars
 from bench.postgres.rows import PEERS, taking_part
 from bench.postgres.usage import server_seconds
@@ -44,6 +55,11 @@ def test_the_rows_that_the_targets_speak_of_exist() -> None:
         "retry.py313.sync", "retry.py313.async", "retry.py313.fails2.sync", "retry.py313.fails2.async",
         "drain.postgres", "drain.2proc.postgres", "enqueue.one.postgres", "enqueue.concurrent.postgres",
         "enqueue.bulk.postgres", "latency.p50.postgres", "latency.p99.postgres",
+        *(
+            f"schedule.{what}.{store}"
+            for what in ("add", "add.concurrent", "add.bulk", "start", "memory", "late.p50", "late.p99", "cpu")
+            for store in ("memory", "sqlite", "postgres")
+        ),
     }  # fmt: skip
     assert wanted <= set(NAMES)
     assert len(set(NAMES)) == len(NAMES)
@@ -119,7 +135,13 @@ def test_fields_that_do_not_exist_are_left_out_of_the_json() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ["retry.sync", "drain.memory", "enqueue.concurrent.sqlite"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "retry.sync", "drain.memory", "enqueue.concurrent.sqlite",
+        "schedule.add.bulk.sqlite", "schedule.memory.memory", "schedule.late.p99.memory",
+    ],
+)  # fmt: skip
 def test_a_quick_row_runs_alone_and_verifies(row: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     asked = ["-m", "bench", row, "--quick", "--no-peers", "--rounds", "1", "--json", str(file), "--dir", str(tmp_path)]
@@ -154,6 +176,68 @@ def test_who_retries_is_verified_by_its_attempts(fails: int, kind: str) -> None:
 
     with pytest.raises(SystemExit, match="20 attempts instead of 10"):
         retrying.verify(once_too_often, kind, 0, times=10)
+
+
+def fired_thrice(times: tuple[int, ...] = (1, 1, 1)) -> Fires:
+    """A ledger of one schedule with slots at 100, 101 and 102 s, which were fired so often; each ran once."""
+    ledger = Fires()
+    for slot, number in zip((100.0, 101.0, 102.0), times, strict=True):
+        ledger.fired += [(0, slot, slot + 0.5)] * number
+        ledger.run(0)
+    return ledger
+
+
+def test_dense_schedules_are_verified_slot_by_slot() -> None:
+    assert scheduling.lateness(fired_thrice(), 1, 100.0, 3) == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("times", [(1, 1, 0), (1, 2, 0), (1, 1, 2)])
+def test_a_slot_that_was_fired_twice_or_not_has_no_number(times: tuple[int, ...]) -> None:
+    with pytest.raises(SystemExit, match="3 slots, of which"):
+        scheduling.lateness(fired_thrice(times), 1, 100.0, 3)
+
+
+def test_a_slot_whose_function_ran_twice_has_no_number() -> None:
+    ledger = fired_thrice()
+    ledger.run(0)
+    with pytest.raises(SystemExit, match="4 runs"):
+        scheduling.lateness(ledger, 1, 100.0, 3)
+
+
+def test_several_rows_of_one_trial_have_their_own_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours = {"p50": 1.0, "p99": 5.0, "cpu": 200.0, "server_cpu": 0.0, "verified": 4000.0}
+    theirs = {"p50": 4.0, "p99": 10.0, "cpu": 100.0, "server_cpu": 0.0, "verified": 4000.0}
+    monkeypatch.setattr(Environment, "installed", lambda self: True)
+    monkeypatch.setattr(
+        schedule, "run_with", lambda _python, _program, who, *_: ours if who == "mainspring" else theirs
+    )
+    run = Run(tmp_path, quick=True, rounds=2, peer=no_peers, progress=lambda what, done, total: None)
+    (rows,) = measure(["schedule.late.p99.memory", "schedule.cpu.memory"], run)
+    assert [(row.name, row.value, row.peer_ratio, row.verified) for row in rows] == [
+        ("schedule.late.p99.memory", 5.0, 2.0, 8000),
+        ("schedule.cpu.memory", 200.0, 0.5, 8000),
+    ]
+
+
+def test_a_scheduler_that_fails_ends_our_row_but_only_leaves_a_peer_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Environment, "installed", lambda self: True)
+
+    def asked(_python: object, _program: str, who: str, *_: str) -> dict[str, float]:
+        if who in failing:
+            raise PeerFailed("a slot was fired twice")
+        return {"us": 10.0, "verified": 2000.0}
+
+    monkeypatch.setattr(schedule, "run_with", asked)
+    run = Run(tmp_path, quick=True, rounds=1, peer=no_peers, progress=lambda what, done, total: None)
+    failing = {"apscheduler"}
+    ((row,),) = measure(["schedule.add.memory"], run)
+    assert (row.value, row.peer) == (10.0, None)
+    assert run.notes == ["schedule.add.memory: a slot was fired twice"]
+    failing = {"mainspring"}
+    with pytest.raises(Unverified, match="twice"):
+        list(measure(["schedule.add.memory"], run))
 
 
 def test_a_contestant_without_such_a_form_has_no_number() -> None:
@@ -203,7 +287,7 @@ def test_peers_of_retries_that_are_not_installed_are_noted(monkeypatch: pytest.M
 def test_the_versions_of_the_peers_are_said() -> None:
     assert all(
         "==" in package
-        for each in (SMALL, SMALL_313, *(peer.environment for peer in PEERS))
+        for each in (SMALL, SMALL_313, SCHEDULERS, *(peer.environment for peer in PEERS))
         for package in each.packages
     )
 
@@ -279,3 +363,22 @@ def test_a_quick_row_with_a_server_measures_all_from_outside(row: str, tmp_path:
         assert way["worker_us"] > 0
         assert way["server_us"] > 0
     assert found["commits"] >= (1.0 if row == "enqueue.one.postgres" else 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("row", ["schedule.add.bulk.postgres", "schedule.start.postgres", "schedule.cpu.postgres"])
+def test_a_quick_row_of_schedules_with_a_server(row: str, tmp_path: Path) -> None:
+    if not wheel_programs():
+        pytest.skip("no PostgreSQL here")
+    file = tmp_path / "rows.json"
+    asked = ["-m", "bench", row, "--quick", "--rounds", "1", "--json", str(file), "--dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, *asked], cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(file.read_text(encoding="utf-8"))
+    assert found["name"] == row
+    assert FIELDS <= set(found) <= FIELDS | OPTIONAL
+    assert found["value"] > 0
+    assert found["verified"] >= 4_000
+    assert found["fdatasync_ms"] > 0

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from mainspring.clock import FakeClock
+from mainspring.clock import FakeClock, SystemClock
 from mainspring.testing import Harness, VirtualLoop, run_virtual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,8 @@ class PageRun:
 
     def __init__(self, page: Path) -> None:
         self.page = page
-        self.loop = VirtualLoop(FakeClock())
+        self.clock = FakeClock()
+        self.loop = VirtualLoop(self.clock)
         self.module = ModuleType(f"page_{page.stem.replace('-', '_')}")
 
     def all(self) -> None:
@@ -97,9 +98,14 @@ class PageRun:
 
     def _in_namespace(self, code: Any) -> None:
         known = set(vars(self.module))
-        answer = eval(code, vars(self.module))  # eval: it answers with the coroutine of a top-level await
-        if asyncio.iscoroutine(answer):
-            self.loop.run_until_complete(answer)
+        # A store of the page lives in the time of the page, so that its schedules fire there, and dates can be printed.
+        with (
+            patch.object(SystemClock, "now", lambda _: self.clock.now()),
+            patch.object(SystemClock, "monotonic", lambda _: self.clock.monotonic()),
+        ):
+            answer = eval(code, vars(self.module))  # eval: it answers with the coroutine of a top-level await
+            if asyncio.iscoroutine(answer):
+                self.loop.run_until_complete(answer)
         for name in [each for each in vars(self.module) if each.startswith("test_") and each not in known]:
             run_virtual(vars(self.module)[name](*([Harness()] if takes_harness(vars(self.module)[name]) else [])))
 

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 import mainspring
-from mainspring import App, Retry, Rule, Service, Supervisor, TaskDefaults, TaskOptions, errors, retry
+from mainspring import App, Retry, Rule, ScheduleOptions, Service, Supervisor, TaskDefaults, TaskOptions, errors, retry
 from mainspring import events as public_events
 from mainspring.cli.main import cli
 from mainspring.cli.settings import Exit
@@ -21,6 +21,7 @@ from mainspring.engine.drained import Stopped
 from mainspring.engine.registry import Registered
 from mainspring.errors import InvalidOption, StoreUrlError
 from mainspring.model.record import NewJob
+from mainspring.model.schedule import Definition
 from mainspring.retries import Baseline, CircuitBreaker, Hooks, RetryBudget, background, backoff
 from mainspring.service import Restarts
 from mainspring.store.base import Features
@@ -144,6 +145,15 @@ def test_the_options_of_a_job() -> None:
     assert set(rows(section("options.md", "## task.options"))) == set(get_type_hints(TaskOptions))
 
 
+def test_the_options_of_a_schedule() -> None:
+    fields = Definition.__struct_fields__
+    told = rows(section("options.md", "## Schedules"))
+    there = dict(zip(fields[-len(Definition.__struct_defaults__) :], Definition.__struct_defaults__, strict=True))
+    there.pop("from_end")
+    assert list(told) == list(get_type_hints(ScheduleOptions))
+    check_defaults(told, there)
+
+
 def test_the_bounds_that_are_told() -> None:
     app = App("memory://")
 
@@ -237,6 +247,33 @@ def test_the_arguments_of_a_command(name: str) -> None:
 def test_the_exit_codes_of_a_command(name: str) -> None:
     told = re.findall(r"^\| (\d) \|", section("command-line.md", f"## `mainspring {name}`"), re.MULTILINE)
     assert [int(code) for code in told] == [Exit.CLEAN, Exit.FAILED, Exit.USAGE]
+
+
+@pytest.mark.parametrize("noun", ["schedules", "queues"])
+def test_the_verbs_of_a_noun(noun: str) -> None:
+    told = rows(section("command-line.md", f"## `mainspring {noun}`"))
+    assert [each.split()[0] for each in told if not each.startswith("-")] == list(commands()[noun].commands)
+
+
+@pytest.mark.parametrize("noun", ["schedules", "queues"])
+def test_the_exit_codes_of_a_noun(noun: str) -> None:
+    told = re.findall(r"^\| (\d) \|", section("command-line.md", f"## `mainspring {noun}`"), re.MULTILINE)
+    assert [int(code) for code in told] == [Exit.CLEAN, Exit.FAILED, Exit.USAGE]
+
+
+def test_the_options_of_schedules() -> None:
+    """Each option that any of the verbs has, and of which; those of all of them name none."""
+    told = rows(section("command-line.md", "## `mainspring schedules`"))
+    there: dict[str, list[str]] = {}
+    for verb, command in commands()["schedules"].commands.items():
+        for each in command.params:
+            if each.param_type_name == "option" and each.name != "help":
+                there.setdefault(each.opts[0], []).append(verb)
+    options = {name.split()[0]: cells[0] for name, cells in told.items() if name.startswith("--")}
+    assert set(options) == set(there)
+    for name, verbs in there.items():
+        named = [verb for verb in commands()["schedules"].commands if f"`{verb}`" in options[name]]
+        assert named == (verbs if len(verbs) < len(commands()["schedules"].commands) else []), name
 
 
 # --- events and errors ----------------------------------------------------------------------------

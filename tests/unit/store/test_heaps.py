@@ -18,6 +18,19 @@ def test_taken_entries_come_back_while_they_are_true() -> None:
     assert heap.take(5) == [(2.0, "b"), (3.0, "c")]
 
 
+def test_the_first_later_entry_when_all_before_are_lent() -> None:
+    true = {(1.0, "a"), (2.0, "b"), (3.0, "c"), (4.0, "d")}
+    heap: Heap[tuple[float, str]] = Heap(lambda entry: entry in true)
+    for entry in sorted(true):
+        heap.push(entry)
+    assert heap.take(1, until=2.0) == [(1.0, "a")]
+    assert heap.first_after(2.0) == (3.0, "c")
+    true.remove((3.0, "c"))
+    assert heap.first_after(2.0) == (4.0, "d")
+    assert heap.first_after(4.0) is None
+    assert heap.take(9) == [(1.0, "a"), (2.0, "b"), (4.0, "d")], "nothing got lost by looking"
+
+
 def test_untrue_entries_are_never_the_most() -> None:
     true: set[str] = set()
     heap: Heap[tuple[float, str]] = Heap(lambda entry: entry[1] in true)
