@@ -21,6 +21,9 @@ from mainspring.testing.contract.harness import fall_silent
 from tests.contract.test_postgres import PostgresHarness
 
 GROUPS = ("loads", "flush", "jobs", "upkeep", "reads", "days")
+TOGETHER = "schedules.together"
+"""What a fire writes, as one statement."""
+
 LANES = (Lane("default", "work", "", 1000),)
 PATIENCE = 20.0
 """Seconds until a test that waits for something gives up: the machine may be busy."""
@@ -93,7 +96,7 @@ class Process:
 
     def halt(self, name: str) -> Halt:
         """Stop before the next statement of this name: `flush.insert`, or `commit`, or `committed`."""
-        assert name in {"commit", "committed", *self._names.values()}, name
+        assert name in {"commit", "committed", TOGETHER, *self._names.values()}, name
         self._halts[name] = Halt()
         return self._halts[name]
 
@@ -122,7 +125,7 @@ class Process:
         return watched()
 
     async def _before(self, sql: str) -> None:
-        name = self._names.get(sql, "")
+        name = self._names.get(sql, TOGETHER if sql.startswith("WITH part0 AS") else "")
         self.said.append(name)
         await self._stand(name)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mainspring.store.base import SchedulePut
 from mainspring.testing.contract.scheduling import DAY, NIGHTLY, ScheduleDriver
-from tests.race.postgres_scene import PATIENCE, Scene, scene_on
+from tests.race.postgres_scene import PATIENCE, TOGETHER, Scene, scene_on
 from tests.race.schedule_steps import due, raw_runs
 from tests.servers.fixtures import fresh_schema
 from tests.servers.postgres import Postgres
@@ -63,7 +63,7 @@ async def test_C10_a_job_ends_while_its_schedule_fires(scene: Scene, d: Schedule
     assert [run.state for run in await d.runs()] == ["cancelled", "ready"]
 
 
-@pytest.mark.parametrize("at", ["schedules.take", "schedules.standings", "schedules.change_runs", "commit"])
+@pytest.mark.parametrize("at", ["schedules.take", "schedules.standings", TOGETHER, "commit"])
 async def test_H13_a_run_that_is_replayed_while_its_end_is_written_down_is_open(
     scene: Scene, d: ScheduleDriver, at: str
 ) -> None:
@@ -145,7 +145,7 @@ async def test_C10_a_fire_while_old_runs_are_removed(scene: Scene, d: ScheduleDr
         await d.ran()
     await d.change(keep=2)
     fire = await due(d)
-    halt = scene.a.halt("schedules.trim_runs")
+    halt = scene.a.halt(TOGETHER)
     firing = asyncio.create_task(scene.one.fire([fire]))
     await halt.reached()
     assert await scene.two.prune_runs() == 3

@@ -63,10 +63,12 @@ def definitions(draw: st.DrawFn) -> Definition:
 class People(Pair):
     """Who puts, changes, pauses, drops and triggers schedules, and what must hold whatever they do.
 
-    `ages`: whether the store prunes by age to the very record.
+    `ages`: whether the store prunes by age to the very record. `back`: how far the clock may be set back at once, when
+    it may go forward again before the store has seen that.
     """
 
     ages = True
+    back = 100.0
 
     def __init__(self) -> None:
         super().__init__()

@@ -84,9 +84,13 @@ class PostgresBesideMemory(PostgresPair, SideBySide):
 
 
 class PostgresTimetable(PostgresPair, Timetable):
-    """As long as its oldest record is not too old, it does not look at the others of a schedule."""
+    """As long as its oldest record is not too old, it does not look at the others of a schedule.
+
+    Where it looks for what is due follows the clock as it was seen (RULES H4).
+    """
 
     ages = False
+    back = 0.5
 
 
 class Still:

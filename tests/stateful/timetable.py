@@ -180,4 +180,4 @@ class Timetable(People):
     @rule(seconds=st.sampled_from([-50.0, -3.0, 3.0, 90_000.0]))
     def step(self, seconds: float) -> None:
         """Somebody sets the clock."""
-        self.clock.step(seconds)
+        self.clock.step(max(seconds, -self.back))

@@ -2,6 +2,9 @@
 
 Immutable values. Times are seconds since 1970 by the store's clock; durations are seconds. Bytes are JSON that only
 the engine reads: a store never looks inside.
+
+They are no part of any cycle, so the garbage collector leaves them alone (`gc=False`): a store in memory holds many, and
+to walk through them takes time at which nothing else runs.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ Ending = Literal["dead", "expired", "cancelled"]
 OnFailure = Literal["stop", "wait"]
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class Failure(Struct, frozen=True, gc=False, kw_only=True):
     """An error as text, cleaned and cut: the class may not exist in the process that reads it."""
 
     type: str
@@ -35,7 +38,7 @@ class Failure(Struct, frozen=True, kw_only=True):
     traceback: str = ""
 
 
-class Hook(Struct, frozen=True, kw_only=True):
+class Hook(Struct, frozen=True, gc=False, kw_only=True):
     """A follow-up stored on the job as data: added by the store when the job ends in the state `on`.
 
     It gets the job's own payload, and has no hooks of its own (RULES C5, M17).
@@ -49,7 +52,7 @@ class Hook(Struct, frozen=True, kw_only=True):
     options: bytes = b""
 
 
-class NewJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class NewJob(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A job to be added. The id is made by the caller, before the first await, so that an add can be repeated.
 
     `delay` and `expires_in` count from the store's now; `run_at` and `expires_at` are absolute. `waits_on` is the id
@@ -82,7 +85,7 @@ class NewJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: str | None = None
 
 
-class NewGroup(Struct, frozen=True, kw_only=True):
+class NewGroup(Struct, frozen=True, gc=False, kw_only=True):
     """A fan-in to be added with its members: jobs that wait on its id go on when `size` members have ended."""
 
     id: str
@@ -90,7 +93,7 @@ class NewGroup(Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = "stop"
 
 
-class Group(Struct, frozen=True, kw_only=True):
+class Group(Struct, frozen=True, gc=False, kw_only=True):
     """A fan-in as it stands: members that have not ended yet, and members that ended otherwise than completed."""
 
     id: str
@@ -100,7 +103,7 @@ class Group(Struct, frozen=True, kw_only=True):
     on_failure: OnFailure = "stop"
 
 
-class JobRecord(Struct, frozen=True, kw_only=True):
+class JobRecord(Struct, frozen=True, gc=False, kw_only=True):
     """One job as the store holds it.
 
     `lease` only grows and is the right to settle; `attempt` counts runs, and is given back by snooze, sleep, wait and
@@ -167,7 +170,7 @@ AttemptEnding = Literal[
 """How an attempt ended; `running` while it has not."""
 
 
-class AttemptRecord(Struct, frozen=True, kw_only=True):
+class AttemptRecord(Struct, frozen=True, gc=False, kw_only=True):
     """One run of a job, keyed by (job, lease): the attempt number is given back by some verbs and comes again."""
 
     job: str
@@ -181,7 +184,7 @@ class AttemptRecord(Struct, frozen=True, kw_only=True):
     error: Failure | None = None
 
 
-class Settlement(Struct, frozen=True, kw_only=True):
+class Settlement(Struct, frozen=True, gc=False, kw_only=True):
     """What the store writes at the end of an attempt, if `lease` is still the job's.
 
     `after` is seconds from the store's now. `ran` is how long the function ran, None when it was never started.

@@ -28,7 +28,7 @@ FAILED: Final = "too many failed runs"
 """The three reasons for which a schedule is paused."""
 
 
-class Definition(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Definition(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A schedule as people declare it: equal definitions mean that nothing is to be changed.
 
     `template` has neither an id nor a slot: each fire makes a job of it. See `app.schedules.put` for the options.
@@ -51,7 +51,7 @@ class Definition(Struct, frozen=True, kw_only=True, omit_defaults=True):
     keep_for: float | None = None
 
 
-class ScheduleRecord(Struct, frozen=True, kw_only=True):
+class ScheduleRecord(Struct, frozen=True, gc=False, kw_only=True):
     """A schedule as stored.
 
     `revision` grows with each change that people make, `fired_to` with each fire: a watermark below which no slot is
@@ -94,7 +94,7 @@ RunState = State | Literal["missed", "skipped", "removed"]
 """The state of the job; `removed` when it is gone and nobody saw its end."""
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class Run(Struct, frozen=True, gc=False, kw_only=True):
     """What became of one slot, or of several that were left out together (`count`, from `slot` to `last_slot`).
 
     `number` counts the records of a schedule from 1. `fired`: when this was decided. `state` is None in a store as
@@ -128,7 +128,7 @@ class Run(Struct, frozen=True, kw_only=True):
         return None if self.started is None or self.ended is None else max(self.ended - self.started, 0.0)
 
 
-class SlotJob(Struct, frozen=True):
+class SlotJob(Struct, frozen=True, gc=False):
     """A slot that is to become a job. The ids are made by the caller; `group` is used when a run waits for this one."""
 
     slot: float
@@ -136,7 +136,7 @@ class SlotJob(Struct, frozen=True):
     group: str
 
 
-class Fire(Struct, frozen=True, kw_only=True):
+class Fire(Struct, frozen=True, gc=False, kw_only=True):
     """What a scheduler has decided: succeeds only when the schedule still has this revision and this `expected` due.
 
     All slots lie above the watermark, oldest first. `missed` slots, from `missed_from` to `missed_to`, are recorded

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from mainspring.clock import Clock
 from mainspring.errors import StoreClosed
 from mainspring.ids import IdSource, new_id
-from mainspring.store.base import Features, Finding
+from mainspring.store.base import Due, Features, Finding
 from mainspring.store.memory.rows import MemoryRows
 from mainspring.store.serial.rows import Rows
 from mainspring.store.serial.store import SerialStore
@@ -36,6 +36,7 @@ class MemoryStore(SerialStore):
         self._rows: MemoryRows | None = None
         self._waiting: set[asyncio.Future[bool]] = set()
         self._schedulers: set[asyncio.Future[bool]] = set()
+        self._unseen = False
 
     @property
     def features(self) -> Features:
@@ -56,7 +57,15 @@ class MemoryStore(SerialStore):
     async def wait(self, queues: Sequence[str], timeout: float) -> bool:  # any news wakes
         return await self._news(self._waiting, timeout)
 
-    async def wait_schedules(self, timeout: float) -> bool:
+    async def due_schedules(self, limit: int = 1000, *, without: Collection[str] = ()) -> Due:
+        self._unseen = False
+        return await super().due_schedules(limit, without=without)
+
+    async def wait_schedules(self, timeout: float) -> bool:  # also for what came after the last look
+        if self._unseen:
+            self._open_rows()
+            self._unseen = False
+            return True
         return await self._news(self._schedulers, timeout)
 
     async def _write(self, verb: Callable[[Rows], T]) -> T:
@@ -70,6 +79,7 @@ class MemoryStore(SerialStore):
             _answer(waiting, True)
 
     def _hint_schedules(self) -> None:
+        self._unseen = not self._schedulers
         for waiting in self._schedulers:
             _answer(waiting, True)
 

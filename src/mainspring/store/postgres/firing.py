@@ -18,16 +18,17 @@ class FireBatch:
         self._fires = fires
         self._trusting = True
 
-    async def prepare(self, loads: Loads) -> None:
+    async def prepare(self, loads: Loads) -> float:
         """Lock and load. Nobody is waited for, but for who replays a job of these schedules just now."""
         about = loads.loaded.schedules
-        await loads.schedules.take([each.schedule for each in self._fires])
+        now = await loads.schedules.take([each.schedule for each in self._fires])
         await self._leave_busy_keys(loads)
         going = [each for each in self._fires if _goes(each, about.schedules.get(each.schedule))]
         await loads.schedules.open_runs([each.schedule for each in going if each.schedule not in about.held])
         slots = [slot for each in going for slot in each.slots]
         loads.loaded.seen.update((slot.group, None) for slot in slots)
         await self._new_jobs(loads, [slot.job for slot in slots])
+        return now
 
     def fire(self, rows: Work, now: float, ids: IdSource) -> list[FireAnswer]:
         """The answer to each."""

@@ -17,7 +17,7 @@ from mainspring.store.postgres.records import (
     ended_values,
     is_id,
 )
-from mainspring.store.postgres.schedule_flush import flush_schedules
+from mainspring.store.postgres.schedule_flush import Part, flush_schedules
 from mainspring.store.postgres.work import Work
 
 KEPT_ATTEMPTS: Final = 100
@@ -42,7 +42,10 @@ async def flush(
     sorted_out = _sorted_out(work)
     if sorted_out.revived:
         await connection.execute(sql["revive"], [job.id for job in sorted_out.revived])
-    await batch("insert", map(added_values, work.added.values()))
+    added = columns_of(map(added_values, work.added.values()))
+    fired = bool(work.runs_put and added and not work.changed and not any(map(_ended, work.added.values())))
+    if added and not fired:
+        await connection.execute(sql["insert"], *added)
     await batch("write", map(changed_values, (*sorted_out.going_on, *sorted_out.revived)))
     await batch("end", map(ended_values, sorted_out.ended), *days)
     await batch("note", [(job.id, job.reason, job.linked) for job in sorted_out.noted])
@@ -50,7 +53,11 @@ async def flush(
     await batch("append_attempts", map(attempt_values, work.history))
     await batch("trim_attempts", [(job,) for job in _long(work.history)])
     await batch("drop_workers", [(worker,) for worker in work.workers_dropped])
-    await flush_schedules(connection, about_schedules, work)
+    await flush_schedules(connection, about_schedules, work, [Part(sql["insert"], added)] if fired else [])
+
+
+def _ended(job: JobRecord) -> bool:
+    return job.terminal
 
 
 class _SortedOut(NamedTuple):

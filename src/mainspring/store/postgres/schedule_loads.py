@@ -46,17 +46,20 @@ class ScheduleLoads:
         records = [schedule_of(row) for row in await self._connection.fetch(self._sql["lock"], wanted)]
         self._about.schedules.update((record.id, record) for record in records)
 
-    async def take(self, ids: Collection[str]) -> None:
-        """The same of those that nobody has in hand; the others are `held`."""
+    async def take(self, ids: Collection[str]) -> float:
+        """The same of those that nobody has in hand; the others are `held`. Answers with the store's now."""
         wanted = sorted(set(ids))
-        records = [schedule_of(row) for row in await self._connection.fetch(self._sql["take"], wanted)]
+        rows = await self._connection.fetch(self._sql["take"], wanted)
+        records = [schedule_of(row[1:]) for row in map(tuple, rows) if row[1] is not None]
         found = {record.id: record for record in records}
         self._about.schedules.update(dict.fromkeys(wanted))
         self._about.schedules.update(found)
         missing = [each for each in wanted if each not in found]
         if missing:
-            rows = await self._connection.fetch(self._sql["there"], missing)
-            self._about.held.update(row[0] for row in rows)
+            there = await self._connection.fetch(self._sql["there"], missing)
+            self._about.held.update(row[0] for row in there)
+        now: float = rows[0][0]
+        return now
 
     async def open_runs(self, schedules: Collection[str]) -> None:
         """Lock and read the open runs of these, and see how their jobs stand."""

@@ -15,6 +15,7 @@ from mainspring.store.postgres.base import Base
 from mainspring.store.postgres.claims import PER_JOB
 from mainspring.store.postgres.firing import FireBatch
 from mainspring.store.postgres.floors import Floors
+from mainspring.store.postgres.loads import Loads
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Before
 from mainspring.store.postgres.records import columns_of
@@ -182,7 +183,7 @@ class ScheduleVerbs(Base):
     async def _note(self, keys: Sequence[tuple[str, int]]) -> None:
         found: list[Run] = []
 
-        async def prepare(loads: Any) -> None:
+        async def prepare(loads: Loads) -> None:
             found[:] = await loads.schedules.these_runs(keys)
 
         def verb(rows: Work, now: float) -> None:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 Verb = Callable[[Work, float], T]
 """A verb over rows, and the store's now."""
 
-Prepare = Callable[[Loads], Awaitable[None]]
-"""Loads what a verb will ask for, and could ask for one by one only."""
+Prepare = Callable[[Loads], Awaitable[float | None]]
+"""Loads what a verb will ask for, and could ask for one by one only. May answer with the store's now."""
 
 QUESTIONS: Final = 1000
 """How often a verb may ask for more: far more than the longest chain of consequences."""
@@ -127,10 +127,12 @@ class Transact:
 
         `ready` is given the queues that will then have got work.
         """
-        now: float = await connection.fetchval(self._sql["now"])
+        now: float | None = None
         loads = Loads(connection, self._sql, self._place.schema, self._floors.floor, self._schedules)
         if prepare is not None:
-            await prepare(loads)
+            now = await prepare(loads)
+        if now is None:
+            now = float(await connection.fetchval(self._sql["now"]))
         await loads.groups(groups)
         await loads.jobs(jobs)
         await loads.keys(keys)  # last: others who want one of them do not get it until our commit

@@ -35,6 +35,9 @@ class Backend(ABC):
     async def wait(self, queues: Sequence[str], timeout: float) -> bool: ...
 
     @abstractmethod
+    async def wait_schedules(self, timeout: float) -> bool: ...
+
+    @abstractmethod
     async def _write(self, verb: Callable[[Rows], T]) -> T:
         """Run it as one atomic step; return when it is committed."""
 

@@ -1,26 +1,14 @@
-# the shapes are settled, the bodies come with parts 4, 5 and 7
+# the shapes are settled, the bodies come with parts 5 and 7
 """What the stores of this version cannot do yet. `Features` says so, and each verb does too."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from mainspring.errors import Unsupported
 from mainspring.model.record import NewGroup, NewJob
-from mainspring.model.schedule import Fire, FireAnswer, Run
-from mainspring.store.base import (
-    Added,
-    Due,
-    Features,
-    PutAnswer,
-    RunNow,
-    SchedulePut,
-    SchedulesSeen,
-    Step,
-    StepAnswer,
-    Transaction,
-)
+from mainspring.store.base import Added, Features, Step, StepAnswer, Transaction
 
 
 class LaterParts(ABC):
@@ -38,38 +26,6 @@ class LaterParts(ABC):
 
     async def restore(self, lines: AsyncIterator[bytes]) -> dict[str, int]:
         raise self._unsupported("restore")
-
-    async def get_schedules(self, ids: Sequence[str]) -> SchedulesSeen:
-        raise self._unsupported("schedules")
-
-    async def list_schedules(
-        self, *, after: str = "", limit: int = 1000, declared_by: Sequence[str] | None = None
-    ) -> SchedulesSeen:
-        raise self._unsupported("schedules")
-
-    async def put_schedules(self, puts: Sequence[SchedulePut]) -> list[PutAnswer]:
-        raise self._unsupported("schedules")
-
-    async def drop_schedules(self, ids: Sequence[str]) -> list[bool]:
-        raise self._unsupported("schedules")
-
-    async def due_schedules(self, limit: int = 1000, *, without: Collection[str] = ()) -> Due:
-        raise self._unsupported("schedules")
-
-    async def fire(self, fires: Sequence[Fire]) -> list[FireAnswer]:
-        raise self._unsupported("schedules")
-
-    async def trigger(self, asked: Sequence[RunNow]) -> list[FireAnswer]:
-        raise self._unsupported("schedules")
-
-    async def runs(self, schedule: str, *, from_number: int = 0, limit: int = 10_000) -> list[Run]:
-        raise self._unsupported("schedules")
-
-    async def prune_runs(self, limit: int = 1000) -> int:
-        raise self._unsupported("schedules")
-
-    async def wait_schedules(self, timeout: float) -> bool:  # as in the contract
-        raise self._unsupported("schedules")
 
     async def save_steps(self, steps: Sequence[Step]) -> list[StepAnswer]:
         raise self._unsupported("steps")

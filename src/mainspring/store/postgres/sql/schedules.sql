@@ -101,12 +101,16 @@ CROSS JOIN LATERAL (SELECT k.ctid AS place FROM {schema}.schedules k WHERE k.id 
 WHERE s.ctid = k.place;
 
 -- name: take
--- Those of $1, in this order, that nobody else has in hand; the others are fired by whoever has them.
-SELECT {schedule}
-FROM unnest($1::text[]) AS n (id)
-CROSS JOIN LATERAL (
-    SELECT s.* FROM {schema}.schedules s WHERE s.id = n.id FOR NO KEY UPDATE SKIP LOCKED
-) AS s;
+-- Those of $1, in this order, that nobody else has in hand; the others are fired by whoever has them. At least one row.
+SELECT {now}, {schedule}
+FROM (SELECT {schema}.clock() AS now OFFSET 0) AS t
+LEFT JOIN LATERAL (
+    SELECT s.*
+    FROM unnest($1::text[]) AS n (id)
+    CROSS JOIN LATERAL (
+        SELECT s.* FROM {schema}.schedules s WHERE s.id = n.id FOR NO KEY UPDATE SKIP LOCKED
+    ) AS s
+) AS s ON true;
 
 -- name: lock
 -- In the order of $1, which is sorted: two of us wait for each other in turn.
@@ -268,6 +272,15 @@ CROSS JOIN LATERAL (
 ) AS k
 WHERE r.ctid = k.place AND (r.job IS NULL OR r.ended IS NOT NULL);
 
+-- name: drop_runs
+-- Runs whose end would be written down, if they were kept. Of rows that are locked.
+DELETE FROM {schema}.schedule_runs r
+USING unnest((SELECT $1::text[]), $2::bigint[]) AS n (schedule, number)
+CROSS JOIN LATERAL (
+    SELECT k.ctid AS place FROM {schema}.schedule_runs k WHERE k.schedule = n.schedule AND k.number = n.number OFFSET 0
+) AS k
+WHERE r.ctid = k.place;
+
 -- name: runs_of
 -- The runs of jobs that are replayed. Locked, whether they are open or not: who is about to write down their end has
 -- to wait for us, or we for them, and then see what they have written.
@@ -303,7 +316,7 @@ WITH t AS MATERIALIZED (
 ), page AS MATERIALIZED (
     SELECT s.id, s.number - s.keep AS last, s.keep_for
     FROM {schema}.schedules s
-    WHERE s.id > $1 AND s.dropped IS NULL
+    WHERE s.id > $1
     ORDER BY s.id
     LIMIT $2
 ), gone AS MATERIALIZED (
