@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
+from mainspring.model.newest import newest_slots
 from mainspring.model.schedule import ScheduleRecord
 from mainspring.model.slots import due_of, in_time, slot_after
-from mainspring.model.triggers import MICROSECOND, Trigger, jitter_of
+from mainspring.model.triggers import Trigger, jitter_of
 
 SKIP_GRACE: Final = 60.0
 """Seconds for which a slot counts as on time where late ones are skipped, unless told otherwise."""
 
-COUNTED: Final = 1000
-"""Slots of one gap that are counted one by one; a longer gap counts as so many, where it cannot be computed."""
+COUNTED: Final = 100
+"""Slots of one gap that are counted one by one, from the first on; see `newest_slots` for the others."""
 
 SHORTEST_LOOK: Final = 0.01
 LONGEST_LOOK: Final = 1.0
@@ -41,7 +41,12 @@ def decided(
     """What a scheduler asks the store to do with a schedule that is due.
 
     A slot that is older than `misfire_grace` is missed. Of the others the newest runs (`once`, `skip`), or the newest
-    `misfire_limit` (`all`); the rest is missed. `skip` is `once` with a grace of 60 s unless it has its own.
+    `misfire_limit` (`all`), of which the oldest come first when `max_runs` does not let all of them be; the rest is
+    missed. `skip` is `once` with a grace of 60 s unless it has its own.
+
+    `missed` is exact where the trigger computes it (`slots_between`), and up to `COUNTED` slots beside those that may
+    run; of a longer gap it is the least number there can be. So the work is bounded: a trigger is asked for some
+    `COUNTED` slots, and for those that may run, however long nobody looked.
     `active`, `ended`: whether a run goes on, and when the last one has ended; for triggers that count from there.
     Raises InvalidTrigger when an answer of the trigger makes no sense, and whatever a trigger of people's own raises.
     """
@@ -58,32 +63,29 @@ def decided(
 
 def _of_slots(record: ScheduleRecord, trigger: Trigger, now: float) -> Decision:
     definition = record.definition
-    at = round(now - jitter_of(record.id, definition.jitter), 6)
+    at = round(now - jitter_of(record.id, definition.jitter), 6) if definition.jitter else now
     wanted = definition.misfire_limit if definition.misfire == "all" else 1
-    passed = _passed(record, trigger, at, wanted)
-    run = _in_grace(record, passed.newest[-wanted:], at)
-    missed = passed.number - len(run)
-    following, due = _following(record, trigger, passed.following, now, ran=bool(run))
-    return Decision(
-        slots=tuple(run),
-        missed=missed,
-        missed_from=record.next if missed else None,
-        missed_to=passed.newest[-len(run) - 1] if missed else None,
-        to=passed.newest[-1],
-        next=following,
-        due=due,
-    )
+    number, newest, following = _passed(record, trigger, at, wanted)
+    run = _allowed(record, newest[-wanted:], at)
+    to = newest[-1]
+    following, due = _following(record, trigger, following, now, ran=bool(run))
+    if len(run) == number:
+        return Decision(run, 0, None, None, to, following, due)
+    chosen = frozenset(run)
+    left = [slot for slot in newest if slot not in chosen]
+    first = left[0] if number == len(newest) else record.next
+    return Decision(run, number - len(run), first, left[-1], to, following, due)
 
 
-def _in_grace(record: ScheduleRecord, slots: list[float], at: float) -> list[float]:
+def _allowed(record: ScheduleRecord, slots: Sequence[float], at: float) -> tuple[float, ...]:
     """Those that are not too late to run, and not more than `max_runs` lets be."""
     definition = record.definition
     grace = SKIP_GRACE if definition.misfire_grace is None else definition.misfire_grace
     if definition.misfire == "skip" or definition.misfire_grace is not None:
         slots = [slot for slot in slots if round(at - slot, 6) <= grace]
     if definition.max_runs is not None:
-        slots = slots[max(len(slots) - max(definition.max_runs - record.runs, 0), 0) :]
-    return slots
+        slots = slots[: max(definition.max_runs - record.runs, 0)]
+    return tuple(slots)
 
 
 def _following(
@@ -96,67 +98,41 @@ def _following(
     return (None if trigger.from_end and ran else following), due
 
 
-class _Passed(NamedTuple):
-    """The slots up to now: how many there are, the newest of them, and the first that is still to come."""
+def _passed(record: ScheduleRecord, trigger: Trigger, at: float, wanted: int) -> tuple[int, list[float], float | None]:
+    """The slots up to now: how many, at least `wanted` and one of the newest, and the first that is still to come.
 
-    number: int
-    newest: list[float]
-    following: float | None
-
-
-def _passed(record: ScheduleRecord, trigger: Trigger, at: float, wanted: int) -> _Passed:
-    """From the slot of the record on; what its trigger would have said before it was in force does not count."""
-    assert record.next is not None
+    From the slot of the record on; what its trigger would have said before it was in force does not count.
+    """
+    first = record.next
+    assert first is not None
     if trigger.from_end:
-        return _Passed(1, [record.next], None)
+        return 1, [first], None
     end = at if record.definition.end_at is None else min(at, record.definition.end_at)
-    begin = max(record.next, record.begin)
-    newest = deque([record.next], maxlen=wanted + 1)
+    begin = max(first, record.begin)
+    following = slot_after(trigger, begin)
+    if following is None or following > end:
+        return 1, [first], in_time(record, following)
     known = trigger.slots_between(begin, end)
-    number = 1 + (known or 0)
-    following: float | None = begin
-    if known is None or known <= wanted:
-        number, following = _walked(trigger, begin, end, newest, max(COUNTED, wanted + 1))
-    if following is not None and following <= end:  # there are too many to walk through all of them
-        _, following = _walked(trigger, _near_end(trigger, begin, end, wanted), end, newest, math.inf)
-    return _Passed(number, list(newest), in_time(record, following))
+    newest = [first]
+    if known is None:
+        following = _walked(trigger, following, end, newest)
+        if following is None or following > end:
+            return len(newest), newest, in_time(record, following)
+    counted = len(newest)
+    low = begin if counted == 1 else newest[-1]
+    apart = (low - begin) / (counted - 1) if known is None and counted > 1 else (end - begin) / (known or 1)
+    found = newest_slots(trigger, low, end, wanted + 1, apart)
+    number = counted + len(found) if known is None else 1 + known
+    newest = found if len(found) > wanted else newest + found
+    return number, newest, in_time(record, slot_after(trigger, newest[-1]))
 
 
-def _walked(trigger: Trigger, t: float, end: float, newest: deque[float], most: float) -> tuple[int, float | None]:
-    """Append the slots in (t, end]; how many there are then, at most `most`, and the slot after them."""
-    number, slot = 1, slot_after(trigger, t)
-    while slot is not None and slot <= end and number < most:
+def _walked(trigger: Trigger, slot: float | None, end: float, newest: list[float]) -> float | None:
+    """Append the slots from `slot` to the end, up to `COUNTED` of them; the slot after those."""
+    while slot is not None and slot <= end and len(newest) < COUNTED:
         newest.append(slot)
-        number += 1
         slot = slot_after(trigger, slot)
-    return number, slot
-
-
-def _near_end(trigger: Trigger, low: float, end: float, wanted: int) -> float:
-    """A time with more than `wanted` slots between it and the end, but not many more; by halves."""
-    high = end
-    for _ in range(64):
-        middle = round((low + high) / 2, 6)
-        behind = _behind(trigger, middle, end, 4 * wanted + 1)
-        if behind <= wanted:
-            high = middle
-        else:
-            low = middle
-        if wanted < behind <= 4 * wanted or high - low <= MICROSECOND:
-            break
-    return low
-
-
-def _behind(trigger: Trigger, t: float, end: float, most: int) -> int:
-    """How many slots lie in (t, end]; counted no further than `most`."""
-    known = trigger.slots_between(t, end)
-    if known is not None:
-        return known
-    number, slot = 0, slot_after(trigger, t)
-    while slot is not None and slot <= end and number < most:
-        number += 1
-        slot = slot_after(trigger, slot)
-    return number
+    return slot
 
 
 def _next_look(record: ScheduleRecord, trigger: Trigger, now: float) -> float | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from mainspring.errors import InvalidTrigger
-from mainspring.model.cron_plan import CronPlan, normal_form, plan_of
+from mainspring.model.cron_fields import BY_NAME, expression_of
+from mainspring.model.cron_plan import CronPlan, read_expression
+from mainspring.model.spelling import EXPRESSIONS, TIMES, spelt
 from mainspring.model.triggers import EARLIEST, LATEST, Slot, Trigger, made_of
-from mainspring.model.zones import dst_of, moment_at, next_moment, zone_of
+from mainspring.model.zones import TimeZone, dst_of, moment_at, next_moment, zone_name, zone_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class _Walled(Trigger):
     def shown(self, at: float, /) -> Slot:
         return Slot(at, datetime.fromtimestamp(at, self._zone), dst_of(self._plan, self._zone, math.floor(at)))
 
-    def _settle(self, expression: str, tz: object) -> None:
-        object.__setattr__(self, "_zone", zone_of(tz))
-        object.__setattr__(self, "_plan", plan_of(expression))
+    def _settle(self, expression: object, tz: TimeZone) -> str:
+        """Read both; the normal form of the expression."""
+        name = zone_name(tz)
+        text, plan = read_expression(expression)
+        object.__setattr__(self, "_zone", zone_of(name))
+        object.__setattr__(self, "_plan", plan)
+        object.__setattr__(self, "tz", name)
+        return text
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -41,11 +47,15 @@ class Cron(_Walled):
 
     Five fields (minute hour day month weekday), or six with the second **first**; macros (`@daily`, …); names (`MON`,
     `jan`); `L`, `LW` as day; `5L`, `MON#2` as weekday. Where neither day nor weekday begins with `*`, either may
-    match. Or by name: `Cron(minute=30, hour="9-17")`; what is not named is `*`, without a second it is second 0.
+    match. Or by name: `Cron(minute=30, hour="9-17")`; what is not named is `*`, without a second it is second 0. Who
+    names an hour, day, month or weekday names a minute, too: `Cron(minute=0, hour=3)`. `tz`: an IANA name, a ZoneInfo,
+    or `datetime.UTC`.
 
     Daylight saving time: a time without `*` and `/` in second, minute and hour runs once a day: after the gap when the
     clock jumps over it, at the first of two. Others run at each real moment that the clock shows. Two expressions are
     equal when they are written alike.
+
+    `Cron()` without any field is every minute; `Cron(None)`, say of a setting that was forgotten, is refused.
 
     Raises InvalidTrigger for what is no expression, never happens (30 February) or has an unknown time zone.
 
@@ -57,10 +67,11 @@ class Cron(_Walled):
     expression: str
     tz: str
 
+    @spelt("Cron", EXPRESSIONS)
     def __init__(
         self,
-        expression: str | None = None,
-        tz: str = "UTC",
+        expression: str = BY_NAME,
+        tz: TimeZone = "UTC",
         *,
         second: int | str | None = None,
         minute: int | str | None = None,
@@ -70,14 +81,11 @@ class Cron(_Walled):
         weekday: int | str | None = None,
     ) -> None:
         named = {"second": second, "minute": minute, "hour": hour, "day": day, "month": month, "weekday": weekday}
-        if expression is None:
-            expression = _of_names(named)
+        if expression is BY_NAME:
+            expression = expression_of(named)
         elif any(value is not None for value in named.values()):
             raise InvalidTrigger("give either an expression or named fields, not both")
-        text = normal_form(expression)
-        self._settle(text, tz)
-        object.__setattr__(self, "expression", text)
-        object.__setattr__(self, "tz", tz)
+        object.__setattr__(self, "expression", self._settle(expression, tz))
 
     def covered_until(self, t: float, /) -> float | None:
         """Its whole minutes, or with seconds its whole seconds; whole hours and days where it names all of them."""
@@ -93,6 +101,12 @@ class Cron(_Walled):
 
     def to_plain(self) -> dict[str, object]:
         return {"expression": self.expression, "tz": self.tz}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, object], /) -> Self:
+        if "expression" not in plain:
+            raise InvalidTrigger(f"a stored cron trigger has an expression; there is none in {plain!r}")
+        return made_of(cls, plain)
 
     def __reduce__(self) -> tuple[object, ...]:
         return Cron, (self.expression, self.tz)
@@ -113,7 +127,8 @@ class Daily(_Walled):
     at: time
     tz: str
 
-    def __init__(self, at: time, tz: str = "UTC") -> None:
+    @spelt("Daily", TIMES)
+    def __init__(self, at: time, tz: TimeZone = "UTC") -> None:
         if not isinstance(at, time):
             raise InvalidTrigger(f"at must be a time such as datetime.time(9, 30), not {at!r}")
         if at.tzinfo is not None:
@@ -122,7 +137,6 @@ class Daily(_Walled):
             raise InvalidTrigger(f"at={at!r} has parts of a second; a wall clock shows whole ones")
         self._settle(f"{at.second} {at.minute} {at.hour} * * *", tz)
         object.__setattr__(self, "at", at.replace(fold=0))
-        object.__setattr__(self, "tz", tz)
 
     def to_plain(self) -> dict[str, object]:
         return {"at": self.at.isoformat(), "tz": self.tz}
@@ -137,16 +151,3 @@ class Daily(_Walled):
 
     def __reduce__(self) -> tuple[object, ...]:
         return Daily, (self.at, self.tz)
-
-
-def _of_names(named: Mapping[str, object]) -> str:
-    """The expression of named fields; one without a second when none is named."""
-    parts: list[str] = []
-    for name, value in named.items():
-        if name == "second" and value is None:
-            continue
-        text = "*" if value is None or value == "" else str(value)
-        if isinstance(value, bool) or not isinstance(value, int | str | None) or text.split() != [text]:
-            raise InvalidTrigger(f"{name} must be a number or one field of cron such as '*/5', not {value!r}")
-        parts.append(text)
-    return " ".join(parts)

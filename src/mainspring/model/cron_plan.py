@@ -15,6 +15,7 @@ from typing import Final, Literal
 from cronsim import CronSim, CronSimError
 
 from mainspring.errors import InvalidTrigger
+from mainspring.model.cron_faults import fault_of
 
 LONGEST_EXPRESSION: Final = 256
 """Characters of an expression."""
@@ -32,6 +33,8 @@ MACROS: Final = {
 # 29 February on a given weekday: 40 years lie between two of them where a year such as 2100 has none.
 _YEARS: Final = 50
 _ANY_TIME: Final = datetime(2000, 1, 1)  # noqa: DTZ001  # cronsim wants a time; the plan asks it about days only
+_UNREADABLE: Final = (CronSimError, ValueError, AssertionError)
+"""What cronsim raises, of its own or by accident."""
 
 
 class CronPlan:
@@ -119,6 +122,8 @@ class CronPlan:
 
 def normal_form(expression: object) -> str:
     """One spelling: macros written out, single spaces, names in capitals. Raises InvalidTrigger for no expression."""
+    if expression is None:
+        raise InvalidTrigger("a cron expression is a text such as '*/5 * * * *', not None; every minute is '* * * * *'")
     if not isinstance(expression, str):
         raise InvalidTrigger(f"a cron expression is a text such as '*/5 * * * *', not {expression!r}")
     if len(expression) > LONGEST_EXPRESSION:
@@ -135,42 +140,32 @@ def normal_form(expression: object) -> str:
     return text.upper()
 
 
-@lru_cache(maxsize=4096)
-def plan_of(expression: str) -> CronPlan:
-    """The plan of an expression in its normal form. Raises InvalidTrigger, also for what never happens."""
-    parts = expression.split(" ")
-    if len(parts) not in {5, 6} or not expression:
+def read_expression(written: object) -> tuple[str, CronPlan]:
+    """An expression in its normal form, and its plan. Raises InvalidTrigger, also for what never happens."""
+    text = normal_form(written)
+    parts = text.split()
+    if len(parts) not in {5, 6}:
         raise InvalidTrigger(
-            f"{expression!r} has {len(expression.split())} fields; write 5 (minute hour day month weekday),"
-            " or 6 with the second first"
+            f"{written!r} has {len(parts)} fields; write 5 (minute hour day month weekday), or 6 with the second first"
         )
-    plan = CronPlan(parts, _read(expression, parts))
-    if not plan.can_happen():
-        raise _never(expression)
-    return plan
-
-
-def _read(expression: str, parts: list[str]) -> CronSim:
     try:
-        return CronSim(expression, _ANY_TIME)
-    except (CronSimError, ValueError, AssertionError) as error:
-        if _is_read(" ".join([*parts[:-2], "*", parts[-1]])) and _is_read(" ".join([*parts[:-3], "*", *parts[-2:]])):
-            raise _never(expression) from None
-        said = str(error) if isinstance(error, CronSimError) else "Bad field"
-        raise InvalidTrigger(
-            f"{expression!r} is no cron expression: {said[0].lower()}{said[1:]};"
-            " fields are *, 5, 1-5, */15, 1,2,3, names such as MON and JAN, in the day L and LW,"
-            " in the weekday 5L and MON#2"
+        plan = _plan_of(text)
+    except _UNREADABLE:
+        fault = fault_of(str(written).split())
+        raise (
+            _never(written) if fault is None else InvalidTrigger(f"{written!r} is no cron expression: {fault}")
         ) from None
+    if plan is None:
+        raise _never(written)
+    return text, plan
 
 
-def _is_read(expression: str) -> bool:
-    try:
-        CronSim(expression, _ANY_TIME)
-    except (CronSimError, ValueError, AssertionError):
-        return False
-    return True
+@lru_cache(maxsize=4096)
+def _plan_of(text: str) -> CronPlan | None:
+    """The plan; None when it never happens. Raises as CronSim."""
+    plan = CronPlan(text.split(" "), CronSim(text, _ANY_TIME))
+    return plan if plan.can_happen() else None
 
 
-def _never(expression: str) -> InvalidTrigger:
-    return InvalidTrigger(f"{expression!r} never happens: no month that it names has such a day; check day and month")
+def _never(written: object) -> InvalidTrigger:
+    return InvalidTrigger(f"{written!r} never happens: no month that it names has such a day; check day and month")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal, Self
 
 from mainspring.errors import InvalidTrigger
+from mainspring.model.spelling import INTERVALS, spelt
 from mainspring.model.triggers import EARLIEST, LATEST, Trigger, made_of, moment_of, seconds_of
 
 SHORTEST_INTERVAL: Final = 0.001
 """Seconds."""
 
 _MILLION: Final = 1_000_000
+_LATEST: Final = round(LATEST * _MILLION)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -22,11 +24,10 @@ class Every(Trigger):
     - `anchor="grid"`: at `start`, `start + interval`, … whatever the runs take. Without `start` a schedule counts from
       its own beginning (`starting`), and a trigger that stands alone from 1970 UTC, so `Every(3600)` is each full hour.
     - `anchor="end"`: `interval` after the end of the run before.
-    - `first`: `"now"`: the first run when the schedule begins; `"after"`: one interval later. Before `start` nothing
-      runs in either case.
+    - `first`: `"now"`: the first run when the schedule begins; `"after"`: one interval later. A schedule that begins
+      before `start` has its first run at `start`, with either `first` and either `anchor`.
 
-    Raises InvalidTrigger for an interval under a millisecond, and a `start` without a time zone or with `anchor="end"`
-    and `first="after"`.
+    Raises InvalidTrigger for an interval under a millisecond, and for a `start` without a time zone.
 
     >>> Every(60).next_after(90)
     120.0
@@ -39,7 +40,10 @@ class Every(Trigger):
     anchor: Literal["grid", "end"]
     first: Literal["now", "after"]
     start: datetime | None
+    _step: int = field(init=False, repr=False, compare=False)
+    _origin: int = field(init=False, repr=False, compare=False)
 
+    @spelt("Every", INTERVALS)
     def __init__(
         self,
         interval: float | timedelta,
@@ -57,18 +61,20 @@ class Every(Trigger):
         object.__setattr__(self, "interval", seconds)
         object.__setattr__(self, "anchor", anchor)
         object.__setattr__(self, "first", first)
-        object.__setattr__(self, "start", None if start is None else _in_utc("start", start))
+        origin = None if start is None else _in_utc("start", start)
+        object.__setattr__(self, "start", origin)
+        object.__setattr__(self, "_step", round(seconds * _MILLION))
+        object.__setattr__(self, "_origin", 0 if origin is None else round(origin.timestamp() * _MILLION))
 
     def next_after(self, t: float, /) -> float | None:
         """Grid: the first point of the grid later than `t`. End: `interval` after `t`, the end of a run."""
         if t >= LATEST:
             return None
-        step, now = round(self.interval * _MILLION), round(max(t, EARLIEST) * _MILLION)
-        start = 0 if self.start is None else round(self.start.timestamp() * _MILLION)
-        if self.start is not None and now < start:
-            return start / _MILLION
-        at = now + step if self.anchor == "end" else start + ((now - start) // step + 1) * step
-        return at / _MILLION if at < LATEST * _MILLION else None
+        step, origin, now = self._step, self._origin, round(max(t, EARLIEST) * _MILLION)
+        if self.start is not None and now < origin:
+            return origin / _MILLION
+        at = now + step if self.anchor == "end" else origin + ((now - origin) // step + 1) * step
+        return at / _MILLION if at < _LATEST else None
 
     def first_at(self, begin: float, /) -> float | None:
         """`begin`, or one interval later; `start` when that is still to come."""
@@ -80,14 +86,21 @@ class Every(Trigger):
         """The grid from `begin`, unless it has a `start` of its own or no grid."""
         if self.start is not None or self.anchor == "end":
             return self
-        return Every(self.interval, self.anchor, self.first, datetime.fromtimestamp(begin, UTC))
+        made = object.__new__(Every)  # what it is made of has been checked before
+        settle = object.__setattr__
+        settle(made, "interval", self.interval)
+        settle(made, "anchor", self.anchor)
+        settle(made, "first", self.first)
+        settle(made, "start", datetime.fromtimestamp(begin, UTC))
+        settle(made, "_step", self._step)
+        settle(made, "_origin", round(begin * _MILLION))
+        return made
 
     def slots_between(self, t: float, end: float, /) -> int | None:
         """Computed on a grid, however many there are."""
         if self.anchor == "end":
             return None
-        step = round(self.interval * _MILLION)
-        origin = 0 if self.start is None else round(self.start.timestamp() * _MILLION)
+        step, origin = self._step, self._origin
         before, until = ((round(min(max(at, EARLIEST), LATEST) * _MILLION) - origin) // step for at in (t, end))
         if self.start is not None:
             before, until = max(before, -1), max(until, -1)
@@ -109,6 +122,9 @@ class Every(Trigger):
 @dataclass(frozen=True, slots=True)
 class Once(Trigger):
     """A single time, an aware datetime. In the past or now: when the schedule begins, once.
+
+    In a schedule whose watermark has reached it, it is done: it does not fire again, whatever is changed, nor when the
+    schedule is removed and put again within a day. So a time in the past fires only where nothing fired after it.
 
     Raises InvalidTrigger for anything but a datetime with a time zone.
 

@@ -8,7 +8,7 @@ at that moment (RULES H13).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,6 +27,9 @@ __all__ = [
     "seen_run",
     "triggered",
 ]
+
+
+_FAILURES: Final = frozenset({"dead", "expired"})
 
 
 class Asked(NamedTuple):
@@ -82,7 +85,7 @@ def triggered(
     schedule: ScheduleRecord | None, job: SlotJob, open_runs: Sequence[Run], newest: Sequence[Run], now: float
 ) -> Fired | FireAnswer:
     """The effect of a person's "run it now": a job without a slot, by the same rule of overlap, paused or not."""
-    if schedule is None or schedule.dropped is not None:
+    if schedule is None or schedule.dropped is not None or schedule.unreadable:
         return "unknown"
     effect = _triggered(Asked(schedule, job, open_runs, newest, now), job, ())
     return effect if effect.jobs else "skipped"
@@ -127,7 +130,7 @@ def _triggered(asked: Asked, job: SlotJob, refused: Collection[str]) -> Fired:
 
 
 def _refusal(schedule: ScheduleRecord | None, fire: Fire) -> FireAnswer | None:
-    if schedule is None or schedule.dropped is not None:
+    if schedule is None or schedule.dropped is not None or schedule.unreadable:
         return "unknown"
     if schedule.paused:
         return "paused"
@@ -139,9 +142,12 @@ def _refusal(schedule: ScheduleRecord | None, fire: Fire) -> FireAnswer | None:
 
 
 def _has_failed(schedule: ScheduleRecord, newest: Sequence[Run]) -> bool:
-    """Whether its last `stop_after` runs that have ended all died, since people last touched it."""
+    """Whether its last `stop_after` runs that have ended all failed, since people last touched it.
+
+    One whose job expired before it began has failed; one that people cancelled has not.
+    """
     wanted = schedule.definition.stop_after
     if wanted is None:
         return False
     states = [run.state for run in newest if run.job is not None and not run.open and run.fired >= schedule.changed]
-    return len(states) >= wanted and all(state == "dead" for state in states[-wanted:])
+    return len(states) >= wanted and _FAILURES.issuperset(states[-wanted:])

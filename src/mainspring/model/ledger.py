@@ -28,7 +28,7 @@ class Ledger:
     @property
     def runs(self) -> tuple[Run, ...]:
         """The records to write, by number."""
-        return tuple(run for _, run in sorted(self._runs.items()))
+        return tuple(self._runs[number] for number in sorted(self._runs))
 
     def run(
         self,
@@ -47,7 +47,8 @@ class Ledger:
         if open_runs and overlap != "allow":
             # One that was begun without a group, under another rule, cannot be waited for.
             allowed = int(overlap == "queue" and len(open_runs) == 1 and open_runs[0].group is not None)
-        taken = [each for each in slots if each.job not in refused][:allowed]
+        # One that is refused lets none behind it in: whether that one's key is free, nobody has looked.
+        taken = [each for each in slots[:allowed] if each.job not in refused]
         tied = overlap == "queue" or (overlap == "skip" and len(taken) > 1)
         waits_on = open_runs[0].group if open_runs and overlap == "queue" else None
         jobs = {each.job for each in taken}

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from mainspring.errors import ScheduleUnreadable
 from mainspring.model.record import NewJob
 from mainspring.model.states import State
 
@@ -22,10 +23,15 @@ KEPT_RUNS: Final = 100
 
 MOST_KEPT_RUNS: Final = 10_000
 
+MOST_CAUGHT_UP: Final = 1000
+"""Slots of one schedule that are run at most after a gap; they are one decision and one commit."""
+
 BY_REQUEST: Final = "by request"
 VANISHED: Final = "no longer declared"
 FAILED: Final = "too many failed runs"
 """The three reasons for which a schedule is paused."""
+
+_LONGEST_REASON: Final = 200
 
 
 class Definition(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -58,9 +64,11 @@ class ScheduleRecord(Struct, frozen=True, gc=False, kw_only=True):
     fired again, whatever is changed (RULES H13). `next` is the slot that comes next; `due` is when it is to be looked
     at: at the slot, later by the jitter, or when the end of a run is waited for (`next` is None then). Neither: it has
     finished. `begin`: the trigger counts from here. `runs`: slots that became jobs; `missed`: slots that were too
-    late; `skipped`: those whose turn came while another run went on. `number`: of the last run record. `paused`: why,
-    "" when it is not. `declared_by`: the code that declared it, "" for one that was put. `dropped`: when it was
-    removed; the row stays for a day, for its watermark.
+    late, at least (see `Run.count`); `skipped`: those whose turn came while another run went on. `number`: of the last
+    run record. `paused`: why, "" when it is not. `declared_by`: the code that declared it, "" for one that was put. `dropped`: when it was
+    removed; the row stays for a day, for its watermark. `unreadable`: why its definition cannot be read, which then
+    stands here empty; what is stored stays as it is until it is put again. Nothing but that and a removal is done to
+    such a one.
     """
 
     id: str
@@ -79,11 +87,32 @@ class ScheduleRecord(Struct, frozen=True, gc=False, kw_only=True):
     created: float
     changed: float
     dropped: float | None = None
+    unreadable: str = ""
 
     @property
     def state(self) -> ScheduleState:
         """`finished` has no slot left; it goes on when its definition is changed."""
         return "paused" if self.paused else "finished" if self.due is None else "active"
+
+
+def unreadable(error: Exception) -> tuple[Definition, str]:
+    """What stands for a definition that cannot be read, and why it cannot.
+
+    >>> unreadable(ValueError("Invalid enum value 'never'"))[1]
+    "Invalid enum value 'never'"
+    """
+    return Definition(trigger=b"", template=NewJob(id="", task="")), (str(error) or repr(error))[:_LONGEST_REASON]
+
+
+def readable(record: ScheduleRecord) -> ScheduleRecord:
+    """The record. Raises ScheduleUnreadable when its definition cannot be read: nobody knows what it is to do."""
+    if record.unreadable:
+        raise ScheduleUnreadable(
+            record.id,
+            f"schedule {record.id!r}: its definition cannot be read by this version of Mainspring "
+            f"({record.unreadable}); put it again or remove it",
+        )
+    return record
 
 
 RunKind = Literal["slot", "trigger", "missed", "skipped"]
@@ -96,6 +125,8 @@ RunState = State | Literal["missed", "skipped", "removed"]
 
 class Run(Struct, frozen=True, gc=False, kw_only=True):
     """What became of one slot, or of several that were left out together (`count`, from `slot` to `last_slot`).
+
+    `count` of missed slots is exact for an `Every`, and up to 100; of more it is the least number there can be.
 
     `number` counts the records of a schedule from 1. `fired`: when this was decided. `state` is None in a store as
     long as nobody has seen the end of the job; who reads a run gets the state in which the job is. `group` is what the

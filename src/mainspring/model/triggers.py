@@ -88,7 +88,8 @@ class Trigger(ABC):
     def preview(self, n: int, *, after: datetime | float) -> tuple[Slot, ...]:
         """The next `n` slots later than `after`, with what daylight saving time does to them; fewer when it ends.
 
-        An `Every` without a `start` counts from `after`, and as if runs took no time. Raises InvalidTrigger for a
+        A trigger knows no clock: `app.schedules.next_fires(id)` and `mainspring schedules preview` count from now. An
+        `Every` without a `start` counts from `after`, and as if runs took no time. Raises InvalidTrigger for a
         datetime without a time zone, and unless `n` is 0 or more.
         """
         _check_count(n)

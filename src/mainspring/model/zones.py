@@ -13,7 +13,7 @@ of `fold`: PEP 495. A search by halves finds a change of the offset, so no table
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final, Literal, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +22,9 @@ from mainspring.errors import InvalidTrigger
 Dst = Literal["none", "moved", "first", "second"]
 """How daylight saving time touches a slot: not at all; its own time was jumped over, so it comes right after the gap;
 the clock shows its time twice, and this is the first or the second time."""
+
+TimeZone = str | ZoneInfo | timezone
+"""How people may say one: an IANA name, a ZoneInfo, or `datetime.UTC`, of all timezones."""
 
 EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 SECOND: Final = timedelta(seconds=1)
@@ -46,10 +49,16 @@ class Wall(Protocol):
         ...
 
 
-def zone_of(name: object) -> ZoneInfo:
-    """The time zone of an IANA name such as `"Europe/Berlin"`. Raises InvalidTrigger for anything else."""
+def zone_name(tz: object) -> str:
+    """The name of a zone given as one, as a ZoneInfo or as `datetime.UTC`. Raises InvalidTrigger for anything else."""
+    name = "UTC" if isinstance(tz, timezone) and tz == UTC else tz.key if isinstance(tz, ZoneInfo) else tz
     if not isinstance(name, str):
-        raise InvalidTrigger(f"tz must be the name of a time zone such as 'Europe/Berlin', not {name!r}")
+        raise InvalidTrigger(f"tz must be the name of a time zone such as 'Europe/Berlin', or its ZoneInfo; not {tz!r}")
+    return name
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone of an IANA name such as `"Europe/Berlin"`. Raises InvalidTrigger for any other text."""
     if name.startswith(_OF_THE_MACHINE):
         raise InvalidTrigger(f"tz={name!r} is not the same on every machine; use a name such as 'Europe/Berlin'")
     try:

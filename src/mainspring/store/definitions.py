@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mainspring.model.record import FOREVER
-from mainspring.model.schedule import Definition
+from mainspring.model.schedule import Definition, unreadable
 
 _FOREVER: Final = -1.0
 """Stands for an endless `unique_for`: JSON has no infinity."""
@@ -37,3 +37,18 @@ def definition_of(text: str | bytes) -> Definition:
     if template.unique_for == _FOREVER:
         return replace(definition, template=replace(template, unique_for=FOREVER))
     return definition
+
+
+def read_definition(text: str | bytes) -> tuple[Definition, str]:
+    """The definition from JSON, and "", or an empty one and the reason when it cannot be read.
+
+    A newer version may have written a word that this one does not know: that one row must not take the others with it
+    (RULES C10). Fields that are not known are passed over.
+
+    >>> read_definition('{"trigger":"","template":{"id":"","task":"tick"},"overlap":"shuffle"}')[1]
+    "Invalid enum value 'shuffle' - at `$.overlap`"
+    """
+    try:
+        return definition_of(text), ""
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return unreadable(error)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
+import struct
 from datetime import UTC, datetime, time, timedelta, timezone
-from typing import Any
+from typing import Any, BinaryIO
+from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim, CronSimError
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from mainspring.errors import InvalidOption, InvalidTrigger
 from mainspring.model.cron import Cron, Daily
 from mainspring.model.cron_plan import MACROS
+from mainspring.model.every import Every
 
 MONDAY_8 = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -32,22 +36,27 @@ def next_of(trigger: Cron | Daily, after: datetime) -> datetime:
     ("expression", "says"),
     [
         ("* * *", r"3 fields; write 5 .* or 6 with the second first"),
-        ("60 * * * *", "bad minute"),
+        ("60 * * * *", "minute '60': minutes are 0 to 59"),
         ("", "0 fields"),
         ("   ", "0 fields"),
         ("* * * * * * *", "7 fields"),
-        ("0 24 * * *", "bad hour"),
-        ("60 0 0 * * *", "bad second"),
-        ("0 0 0 * *", "bad day-of-month"),
-        ("0 0 * 13 *", "bad month"),
-        ("0 0 * FOO *", "bad month"),
-        ("0 0 * * 8", "bad day-of-week"),
-        ("0 0 * * MON#6", "bad day-of-week"),
-        ("0 0 15W * *", "bad day-of-month"),
-        ("0 0 ? * *", "bad day-of-month"),
-        ("5-1 * * * *", "bad minute"),
-        ("*/0 * * * *", "bad minute"),
-        ("1" * 200 + " * * * *", "bad minute"),
+        ("0 24 * * *", "hour '24': hours are 0 to 23"),
+        ("60 0 0 * * *", "second '60'"),
+        ("0 0 0 * *", "day '0': days are 1 to 31, L "),
+        ("0 0 * 13 *", "month '13': months are 1 to 12, JAN to DEC"),
+        ("0 0 * foo *", "'0 0 \\* foo \\*' is no cron expression: month 'foo'"),
+        ("0 0 * * 8", "weekday '8': weekdays are 0 to 7 "),
+        ("0 0 * * Mon#6", "weekday 'Mon#6'"),
+        ("0 0 15W * *", "day '15W': the working day nearest .* LW is the last one"),
+        ("0 0 ? * *", r"day '\?': '\?' is not known here; write '\*'"),
+        ("0 0 0 ? * ?", r"day '\?'"),
+        ("30-10 * * * *", "minute '30-10' runs backwards; write 30-59,0-10$"),
+        ("0 1,22-5 * * *", "write 22-23,0-5$"),
+        ("0 0 * * 5-1", "write 5-6,0-1$"),
+        ("0 0 * * 7-2", "write 0-2$"),
+        ("0 0 * * fri-mon", "weekday 'fri-mon' runs backwards; write two ranges, such as FRI-SAT,SUN-MON"),
+        ("*/0 * * * *", r"minute '\*/0': a step is 1 or more"),
+        ("1" * 200 + " * * * *", "minute '1{200}'"),
         ("1" * 300 + " * * * *", "at most 256 characters"),
         ("@reboot", r"one of @annually, .* use Every"),
         ("@every 5m", "use Every"),
@@ -100,11 +109,23 @@ def test_the_rarest_date_is_found_across_2100() -> None:
 
 @pytest.mark.parametrize("expression", [None, 5, b"* * * * *", ["*"]])
 def test_an_expression_is_a_text(expression: Any) -> None:
-    if expression is None:
-        assert Cron(expression) == Cron("* * * * *")
-    else:
-        with pytest.raises(InvalidTrigger, match="is a text"):
-            Cron(expression)
+    with pytest.raises(InvalidTrigger, match="is a text"):
+        Cron(expression)
+    with pytest.raises(InvalidTrigger, match="is a text"):
+        Cron.from_plain({"expression": expression, "tz": "UTC"})
+
+
+def test_a_forgotten_setting_is_not_every_minute() -> None:
+    """No field at all is (SCH-012), but it is said by leaving the expression out."""
+    with pytest.raises(InvalidTrigger, match=r"not None; every minute is '\* \* \* \* \*'"):
+        Cron(None)  # type: ignore[arg-type]  # what a caller without a type checker writes
+    with pytest.raises(InvalidTrigger, match="not both"):
+        Cron(None, minute=5)  # type: ignore[arg-type]  # as above
+    with pytest.raises(InvalidTrigger, match="0 fields"):
+        Cron("")
+    with pytest.raises(InvalidTrigger, match="has an expression"):
+        Cron.from_plain({"tz": "UTC"})
+    assert Cron() == Cron(tz="UTC") == Cron("* * * * *")
 
 
 def test_the_error_is_an_invalid_option_and_a_value_error() -> None:
@@ -125,8 +146,25 @@ def test_SCH_017_an_unknown_zone_is_refused(tz: str) -> None:
 def test_SCH_017_the_zone_is_named_and_utc_by_default() -> None:
     assert Cron("0 9 * * *").tz == "UTC"
     assert next_of(Cron("0 9 * * *", tz="Asia/Tokyo"), MONDAY_8) == datetime(2026, 11, 24, 0, tzinfo=UTC)
-    with pytest.raises(InvalidTrigger, match="must be the name"):
-        Cron("0 9 * * *", tz=UTC)  # type: ignore[arg-type]  # what a caller without a type checker writes
+    for zone in (timezone(timedelta(hours=1)), None, 1):
+        wrong: Any = zone
+        with pytest.raises(InvalidTrigger, match="must be the name of a time zone such as 'Europe/Berlin', or its"):
+            Cron("0 9 * * *", tz=wrong)
+
+
+def test_a_zone_may_be_a_zone_info_or_utc() -> None:
+    for zone in (ZoneInfo("Europe/Berlin"), UTC, timezone.utc, ZoneInfo("UTC")):  # noqa: UP017  # both spellings
+        name = "UTC" if zone in {UTC, ZoneInfo("UTC")} else "Europe/Berlin"
+        assert Cron("0 9 * * *", zone) == Cron("0 9 * * *", tz=name)
+        assert Daily(time(9), zone).to_plain() == {"at": "09:00:00", "tz": name}
+    with zone_file() as file, pytest.raises(InvalidTrigger, match="must be the name"):
+        Daily(time(9), ZoneInfo.from_file(file))  # it has no name that a store could keep
+
+
+def zone_file() -> BinaryIO:
+    return io.BytesIO(
+        b"TZif" + b"\0" * 16 + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbb", 0, 0, 0) + b"UTC\0"
+    )
 
 
 # --- named fields -------------------------------------------------------------------------------------
@@ -135,7 +173,33 @@ def test_SCH_017_the_zone_is_named_and_utc_by_default() -> None:
 def test_SCH_011_named_fields() -> None:
     assert Cron(minute=30, hour=14) == Cron("30 14 * * *")
     assert Cron(hour="9-17", minute="*/15", weekday="mon-fri").expression == "*/15 9-17 * * MON-FRI"
-    assert Cron(second=5, day="L", month="jan", tz="Asia/Tokyo") == Cron("5 * * L JAN *", "Asia/Tokyo")
+    assert Cron(second=5, minute="*", day="L", month="jan", tz="Asia/Tokyo") == Cron("5 * * L JAN *", "Asia/Tokyo")
+    assert Cron(second=5) == Cron("5 * * * * *")
+
+
+@pytest.mark.parametrize("field", [{"hour": 3}, {"day": "L"}, {"month": 1}, {"weekday": "mon", "minute": ""}])
+def test_an_hour_or_more_is_named_with_its_minute(field: dict[str, Any]) -> None:
+    with pytest.raises(InvalidTrigger, match=rf"{next(iter(field))}= without minute=: say minute=0, or minute='\*'"):
+        Cron(**field)
+    assert Cron(**{**field, "minute": "*"}).expression.startswith("* ")
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words", "says"),
+    [
+        (Cron, {"timezone": "UTC"}, r"Cron has no timezone=…: here it is tz=…"),
+        (Cron, {"day_of_week": "mon"}, r"Cron has no day_of_week=…: here it is weekday=…"),
+        (Cron, {"start_date": MONDAY_8}, "options of the schedule"),
+        (Daily, {"at": time(3), "zone": "UTC"}, r"Daily has no zone=…: here it is tz=…"),
+        (Daily, {"hour": 3}, r"Daily\(time\(9, 30\)\)"),
+        (Every, {"minutes": 5}, r"Every\(timedelta\(minutes=5\)\)"),
+        (Every, {"interval": 5, "tz": "UTC"}, "intervals count real time"),
+        (Cron, {"colour": "red"}, "unexpected keyword argument 'colour'"),
+    ],
+)
+def test_words_of_others_are_answered_with_ours(trigger: Any, words: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        trigger(**words)
 
 
 def test_SCH_012_no_fields_are_every_minute() -> None:

@@ -217,9 +217,17 @@ def test_S3_unless_so_many_have_failed_one_after_the_other() -> None:
     assert run_through(one, "dead", "dead", "completed") == ["fired"] * 3  # counted anew
 
 
-@pytest.mark.parametrize("state", ["cancelled", "expired", "completed"])
-def test_only_death_in_a_row_counts(state: State) -> None:
-    assert run_through(running(stop_after=2), "dead", state, "dead", state, "dead") == ["fired"] * 5
+@pytest.mark.parametrize("state", ["cancelled", "completed"])
+def test_only_failures_in_a_row_count(state: State) -> None:
+    assert run_through(running(stop_after=2), "dead", state, "expired", state, "dead") == ["fired"] * 5
+
+
+@pytest.mark.parametrize("states", [("expired", "expired"), ("dead", "expired"), ("expired", "dead")])
+def test_runs_that_expired_have_failed_too(states: tuple[State, State]) -> None:
+    one = running(stop_after=2)
+    assert run_through(one, *states) == ["fired"] * 2
+    one.now += 60
+    assert one.fire() == "stopped"
 
 
 def test_stop_after_sees_past_open_runs_and_slots_left_out() -> None:
@@ -306,6 +314,19 @@ def test_the_chain_of_those_that_are_added_has_no_hole() -> None:
     assert not_added(effect, []) == effect
     stopped = Fired("stopped", one.there())
     assert not_added(stopped, ["job0"]) is stopped
+
+
+def test_behind_a_run_that_goes_on_nobody_takes_the_place_of_one_whose_key_is_taken() -> None:
+    """Nobody has looked whether the key of that one is free."""
+    one = running(overlap="queue", misfire="all")
+    assert one.fire() == "fired"
+    effect = fired(one.there(), slot_fire(one, 60, 120, 180), one.open_runs(), (), START + 190)
+    assert isinstance(effect, Fired)
+    assert [job.id for job in effect.jobs] == ["job60"]
+    refused = not_added(effect, ["job60"])
+    assert (refused.answer, refused.jobs, refused.groups) == ("skipped", (), ())
+    assert [(run.kind, run.count) for run in refused.runs] == [("skipped", 3)]
+    assert (refused.schedule.runs, refused.schedule.skipped) == (1, 3)
 
 
 # --- ends of runs --------------------------------------------------------------------------------------------

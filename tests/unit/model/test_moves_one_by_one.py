@@ -86,6 +86,7 @@ def test_M3_sleep_and_wait_clear_expires(kind: SettleKind) -> None:
 
 
 def test_repeat_opens_a_round_and_resets_what_was_used_up() -> None:
+    """SCH-033."""
     job = settle(running(counters={"rule": 3}, crashes=2, rescues=1), "repeat", after=2.0)
     assert (job.round, job.counters, job.crashes, job.rescues, job.begun) == (1, {}, 0, 0, None)
     assert (job.attempt, job.lease, job.due, job.reason) == (1, 1, NOW + 3, "repeat")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from mainspring.errors import ScheduleUnreadable
 from mainspring.model.cron import Cron, Daily
 from mainspring.model.every import Every, Once
 from mainspring.model.planning import paused, planned, resumed
 from mainspring.model.record import NewJob
-from mainspring.model.schedule import BY_REQUEST, FAILED, VANISHED, ScheduleRecord
+from mainspring.model.schedule import BY_REQUEST, FAILED, VANISHED, ScheduleRecord, unreadable
 from mainspring.model.triggers import Trigger, jitter_of
 from tests.unit.model.one_schedule import START, definition, new_record
 
@@ -22,6 +23,7 @@ AFTER_END = Every(60, anchor="end")
 NINE = Daily(time(9))
 EIGHT_ONCE = Once(datetime(2026, 11, 22, 8, tzinfo=UTC))
 TEN_ONCE = Once(datetime(2026, 11, 22, 10, tzinfo=UTC))
+SOON_ONCE = Once(datetime(2026, 11, 22, 9, 1, 5, tzinfo=UTC))
 TEN = START + 3600
 
 
@@ -85,7 +87,8 @@ def test_H13_a_removed_one_that_is_put_again_stays_above_its_watermark() -> None
     assert again.created == START - 5
     later = changed(old, MINUTELY, 500)
     assert when(later) == (500, 500)
-    assert when(changed(old, EIGHT_ONCE, -5)) == (60.000001, 60.000001)  # owed, and not lost
+    assert changed(old, EIGHT_ONCE, -5).state == "finished"
+    assert when(changed(old, SOON_ONCE, 500)) == (500, 500)  # owed, and not lost
 
 
 # --- a changed one -----------------------------------------------------------------------------------
@@ -115,7 +118,7 @@ def test_S3_SCD_014_a_change_keeps_what_it_does_not_name() -> None:
 
 @pytest.mark.parametrize(
     ("trigger", "expected"),
-    [(HOURLY, 3610), (Cron("*/5 * * * *"), 300), (TEN_ONCE, 3600), (EIGHT_ONCE, 10), (NINE, 24 * 3600)],
+    [(HOURLY, 3610), (Cron("*/5 * * * *"), 300), (TEN_ONCE, 3600), (SOON_ONCE, 65), (NINE, 24 * 3600)],
 )
 def test_SCD_014_a_changed_trigger_counts_from_now(trigger: Trigger, expected: float) -> None:
     record = ran(new_record(MINUTELY), START, START + 60)
@@ -170,8 +173,32 @@ def test_H13_a_single_time_that_has_run_does_not_come_again(start_at: float | No
 def test_S3_once_may_be_set_again() -> None:
     record = ran(new_record(EIGHT_ONCE), START, None)
     assert when(changed(record, TEN_ONCE, 10)) == (3600, 3600)
+    assert when(changed(record, SOON_ONCE, 70)) == (70, 70)
     past = Once(datetime(2026, 11, 22, 8, 30, tzinfo=UTC))
-    assert when(changed(record, past, 10)) == (10, 10)
+    assert changed(record, past, 10).state == "finished"  # below the watermark: it may have run
+
+
+def test_S3_SCD_018_a_past_time_that_has_not_run_comes_at_once() -> None:
+    for trigger in (EIGHT_ONCE, EIGHT_ONCE | NINE, EIGHT_ONCE | Once(datetime(2026, 11, 22, 7, tzinfo=UTC))):
+        assert when(new_record(trigger, now=START + 5)) == (5, 5)
+    gone = replace(new_record(TEN_ONCE), dropped=START + 1)
+    assert when(changed(gone, TEN_ONCE, 4000)) == (4000, 4000)
+    rests = paused(new_record(TEN_ONCE), START + 10, VANISHED)
+    assert when(changed(rests, TEN_ONCE, 4000)) == (3600, 3600)
+    waits = changed(new_record(HOURLY, now=START + 9000), TEN_ONCE, 8000)
+    assert when(waits) == (8000, 8000)  # replaced before anything ran
+
+
+def test_H13_single_times_in_a_union_or_an_exclusion_are_done_one_by_one() -> None:
+    nine_once = Once(datetime(2026, 11, 22, 9, tzinfo=UTC))
+    both = nine_once | TEN_ONCE
+    gone = replace(ran(new_record(both), START, TEN), dropped=START + 1)
+    assert when(changed(gone, both, 10)) == (3600, 3600)
+    assert when(changed(gone, both, 3700)) == (3700, 3700)  # the other one is owed
+    assert when(changed(gone, nine_once | NINE, 10)) == (24 * 3600, 24 * 3600)
+    assert when(changed(gone, nine_once.except_(Cron("0 7 * * *")), 10)) == (None, None)
+    assert when(changed(gone, both.except_(Cron("0 7 * * *")), 10)) == (3600, 3600)
+    assert when(changed(gone, (nine_once | HOURLY).except_(HOURLY), 10)) == (None, None)
 
 
 def test_jitter_leaves_the_grid_where_it_was() -> None:
@@ -179,6 +206,28 @@ def test_jitter_leaves_the_grid_where_it_was() -> None:
     after = changed(record, MINUTELY, 10, jitter=30)
     assert (after.begin, after.next) == (START, START + 60)
     assert after.due == pytest.approx(START + 60 + jitter_of("nightly", 30), abs=1e-6)
+
+
+@pytest.mark.parametrize("trigger", [HOURLY, Every(90), NINE], ids=repr)
+def test_H13_a_slot_that_waits_for_its_jitter_is_owed_whatever_the_next_trigger_is(trigger: Trigger) -> None:
+    record = new_record(MINUTELY, jitter=50)
+    wait = jitter_of("nightly", 50)
+    assert wait > 2
+    after = changed(record, trigger, 2, jitter=50)
+    assert when(after) == when(record) == (0, round(wait, 6))
+    assert changed(record, trigger, wait + 1, jitter=50).next == START
+    assert when(changed(record, trigger, 2, jitter=0.0)) == (0, 0)
+    later = ran(new_record(MINUTELY, jitter=50), START, START + 60)
+    assert changed(later, HOURLY, 2, jitter=50).next == TEN + 2  # nobody owes what has not come
+
+
+def test_a_pause_lets_no_slot_pass_that_still_waits_for_its_jitter() -> None:
+    """It would not have fired either; what would have is gone."""
+    record = new_record(MINUTELY, jitter=50)
+    wait = jitter_of("nightly", 50)
+    rests = paused(record, START + 1, BY_REQUEST)
+    assert when(resumed(rests, MINUTELY, START + 2)) == when(record)
+    assert resumed(rests, MINUTELY, START + wait + 1).next == START + 60
 
 
 def test_ends_may_be_moved() -> None:
@@ -286,3 +335,38 @@ def test_one_that_people_or_failures_paused_does_not_go_on_by_vanishing(reason: 
     by_hand = paused(paused(new_record(MINUTELY), START + 10, VANISHED), START + 20, BY_REQUEST)
     assert by_hand.paused == BY_REQUEST
     assert changed(by_hand, MINUTELY, 70) is by_hand
+
+
+# --- a definition that cannot be read
+
+
+def spoilt(record: ScheduleRecord) -> ScheduleRecord:
+    empty, reason = unreadable(ValueError("a word of a newer version"))
+    return replace(record, definition=empty, unreadable=reason)
+
+
+@pytest.mark.parametrize("paused_for", ["", BY_REQUEST, VANISHED])
+def test_a_put_mends_what_could_not_be_read_and_keeps_the_rest(paused_for: str) -> None:
+    """S3-44. A declaration ends a pause that a vanished one had."""
+    whole = replace(ran(new_record(MINUTELY), START, START + 60), paused=paused_for)
+    wanted = definition(HOURLY, overlap="allow")
+    mended = planned(whole.id, wanted, HOURLY, START + 30, stored=spoilt(whole))
+    assert (mended.unreadable, mended.definition) == ("", wanted)
+    assert mended.revision > whole.revision
+    assert (mended.fired_to, mended.runs, mended.number) == (START, 1, 1)
+    assert mended.paused == ("" if paused_for == VANISHED else paused_for)
+    assert mended.next == START + 30 + 3600
+
+
+def test_what_was_due_while_it_could_not_be_read_is_due_when_it_is_mended() -> None:
+    mended = changed(spoilt(ran(new_record(MINUTELY), START, START + 60)), MINUTELY, 90)
+    assert when(mended) == (60, 60)
+
+
+@pytest.mark.parametrize("reason", [BY_REQUEST, VANISHED, FAILED])
+def test_nobody_pauses_or_resumes_what_cannot_be_read(reason: str) -> None:
+    record = spoilt(new_record(MINUTELY))
+    with pytest.raises(ScheduleUnreadable, match=r"'nightly'.*a word of a newer version.*put it again or remove it"):
+        paused(record, START, reason)
+    with pytest.raises(ScheduleUnreadable):
+        resumed(replace(record, paused=reason), MINUTELY, START)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time
 from typing import Any
 
@@ -319,6 +320,80 @@ def test_H13_nothing_owed_is_lost_and_nothing_runs_twice(
         slot = started.next_after(slot)
     assert one.slots == expected
     assert one.there().runs == len(expected)
+
+
+NOON, LATER = (Once(datetime(2026, 11, 22, hour, tzinfo=UTC)) for hour in (12, 18))
+DAILY = Daily(time(4))
+
+
+def forgotten(one: OneSchedule, trigger: Trigger) -> None:
+    """As `vanished="remove"` does, and then it is declared again."""
+    one.drop()
+    one.put(trigger, declared_by="shop")
+
+
+def removed(one: OneSchedule, trigger: Trigger) -> None:
+    one.drop()
+    one.put(trigger)
+
+
+def there_and_back(one: OneSchedule, trigger: Trigger) -> None:
+    one.put(LATER)
+    one.put(trigger)
+
+
+@pytest.mark.parametrize("act", [forgotten, removed, there_and_back])
+@pytest.mark.parametrize("trigger", [NOON, NOON | DAILY, (NOON | DAILY).except_(Cron("0 5 * * *"))])
+@pytest.mark.parametrize("put_at", [0.0, 4 * 3600.0])
+def test_H13_a_single_time_that_has_fired_does_not_fire_again(act: Any, trigger: Trigger, put_at: float) -> None:
+    """In time or later, when it had passed before the schedule was put: its watermark lies above it either way."""
+    one = OneSchedule(trigger)
+    at(one, put_at).put()
+    assert at(one, max(put_at, 3 * 3600.0)).fire() == "fired"
+    for later in (1, 60, 3600):
+        one.now += later
+        act(one, trigger)
+        assert one.fire() is None
+        assert one.there().next == (None if trigger is NOON else START + 19 * 3600)
+    assert len(one.slots) == 1
+
+
+ACTS: dict[str, Callable[[OneSchedule], object]] = {
+    "put": lambda one: one.put(NOON),
+    "put another": lambda one: one.put(LATER),
+    "put both": lambda one: one.put(NOON | LATER),
+    "put later": lambda one: one.put(NOON, start_at=START + 6 * 3600),
+    "remove": lambda one: removed(one, NOON),
+    "remove another": lambda one: removed(one, LATER),
+    "pause": lambda one: one.pause(),
+    "vanish": lambda one: one.pause(VANISHED),
+    "resume": lambda one: one.resume(),
+    "hour": lambda one: setattr(one, "now", one.now + 3600),
+    "back": lambda one: setattr(one, "now", one.now - 1800),
+    "look": lambda one: one.fire(),
+}
+
+
+OFTEN = [*sorted(ACTS), *["hour", "look"] * 4]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(OFTEN), max_size=30))
+def test_H13_single_times_fire_once_at_most_and_are_not_lost(acts: list[str]) -> None:
+    one = OneSchedule(NOON)
+    one.put(overlap="allow")
+    for act in acts:
+        ACTS[act](one)
+        one.end()
+        assert len(one.slots) <= 2
+        if one.slots and not {"put another", "put both", "remove another"}.intersection(acts):
+            assert len(one.slots) == 1
+    one.resume()
+    one.put(NOON)
+    one.now = max(one.now, START) + 10 * 3600
+    one.fire()
+    assert one.slots
+    assert one.there().state == "finished"
 
 
 @given(st.lists(st.tuples(st.sampled_from(TRIGGERS), st.floats(0, 5000), st.booleans()), min_size=1, max_size=10))

@@ -99,6 +99,25 @@ def test_SCH_032_from_the_end_of_the_run() -> None:
     assert Every(60, anchor="end", start=NOON).next_after(5) == AT_NOON
 
 
+@pytest.mark.parametrize("anchor", ["grid", "end"])
+@pytest.mark.parametrize("first", ["now", "after"])
+def test_what_begins_before_its_start_runs_first_at_its_start(anchor: Any, first: Any) -> None:
+    every = Every(60, anchor=anchor, first=first, start=NOON)
+    assert every.first_at(AT_NOON - 5000) == AT_NOON
+    assert every.next_after(AT_NOON - 1) == AT_NOON
+    assert every.first_at(AT_NOON) == AT_NOON + (60 if first == "after" else 0)
+
+
+def test_a_grid_that_is_given_its_origin_is_like_one_that_has_a_start() -> None:
+    """The copy for each fire is made without checks."""
+    started, made = Every(7.5, first="after").starting(AT_NOON), Every(7.5, first="after", start=NOON)
+    assert started == made
+    assert hash(started) == hash(made)
+    assert repr(started) == repr(made)
+    assert pickle.loads(pickle.dumps(started)).next_after(AT_NOON) == made.next_after(AT_NOON) == AT_NOON + 7.5
+    assert started.slots_between(AT_NOON, AT_NOON + 75) == 10
+
+
 def test_far_ends_have_no_slot() -> None:
     assert Every(60).next_after(1e15) is None
     assert Every(LATEST).next_after(1) is None
@@ -362,7 +381,10 @@ def test_stored_data_keep_their_form() -> None:
         (None, "no trigger in"),
         ([{"trigger": "cron", "expression": "@daily"}], "no trigger in"),
         ({"trigger": "cron", "expression": "* *"}, "2 fields"),
-        ({"trigger": "cron", "expresion": "@daily"}, "no 'cron' trigger can be made"),
+        ({"trigger": "cron", "expresion": "@daily"}, "cron trigger has an expression"),
+        ({"trigger": "cron"}, "cron trigger has an expression"),
+        ({"trigger": "cron", "expression": None}, "not None"),
+        ({"trigger": "cron", "expression": "@daily", "zone": "UTC"}, "no 'cron' trigger can be made"),
         ({"trigger": "every", "interval": "60"}, "interval must be"),
         ({"trigger": "once", "at": "soon"}, "no time in ISO 8601"),
         ({"trigger": "once"}, "at must be a datetime"),
