@@ -14,8 +14,9 @@ from mainspring.clock import FakeClock
 from mainspring.errors import JobBusy, StoreUnavailable
 from mainspring.ids import new_id
 from mainspring.model.record import Answer, JobRecord, NewJob, Settlement
+from mainspring.model.schedule import FireAnswer
 from mainspring.store.base import Beat, Claim, Lane, Worker
-from mainspring.store.postgres.schedule_sql import schedule_sql
+from mainspring.store.postgres.schedule_sql import firing_sql, schedule_sql
 from mainspring.store.postgres.store import PostgresStore
 from mainspring.testing.contract.harness import fall_silent
 from tests.contract.test_postgres import PostgresHarness
@@ -23,6 +24,8 @@ from tests.contract.test_postgres import PostgresHarness
 GROUPS = ("loads", "flush", "jobs", "upkeep", "reads", "days")
 TOGETHER = "schedules.together"
 """What a fire writes, as one statement."""
+LOOK = "firing.look"
+"""What the usual fire looks at, without a lock; it writes TOGETHER then, and commits by that."""
 
 LANES = (Lane("default", "work", "", 1000),)
 PATIENCE = 20.0
@@ -89,6 +92,7 @@ class Process:
         place = store._place  # the scene looks behind the scene
         self._names = {text: f"{group}.{name}" for group in GROUPS for name, text in place.sql(group).items()}
         self._names |= {text: f"schedules.{name}" for name, text in schedule_sql(place).items()}
+        self._names[firing_sql(place)["look"]] = LOOK
         pool = store._pool
         self._fetch, self._transaction = pool.fetch, pool.transaction
         pool.fetch = self.fetch  # type: ignore[method-assign]  # to stop in it
@@ -100,6 +104,14 @@ class Process:
         self._halts[name] = Halt()
         return self._halts[name]
 
+    def look_closely(self) -> None:
+        """From now on this process fires in transactions alone, with locks, as it does where something is unusual."""
+
+        async def nothing_is_usual(_: object) -> dict[str, FireAnswer]:
+            return {}
+
+        self.store._fire_as_usual = nothing_is_usual  # type: ignore[method-assign, assignment]  # to see the other way
+
     def lose(self) -> None:
         """The next call is carried out, and nobody hears of it."""
         self._losing = True
@@ -107,7 +119,7 @@ class Process:
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         await self._before(sql)
         rows = await self._fetch(sql, *args)
-        if sql in self._names:  # not what wakes others, which is sent beside the calls
+        if self._name(sql) not in {"", LOOK}:  # not what wakes others, which is sent beside the calls
             self._answered()
         return rows
 
@@ -125,9 +137,12 @@ class Process:
         return watched()
 
     async def _before(self, sql: str) -> None:
-        name = self._names.get(sql, TOGETHER if sql.startswith("WITH part0 AS") else "")
+        name = self._name(sql)
         self.said.append(name)
         await self._stand(name)
+
+    def _name(self, sql: str) -> str:
+        return self._names.get(sql, TOGETHER if sql.startswith("WITH part0 AS") else "")
 
     async def _stand(self, name: str) -> None:
         halt = self._halts.pop(name, None)
@@ -169,6 +184,7 @@ class Scene:
         """Until so many statements of ours wait for a lock."""
         async with asyncio.timeout(PATIENCE):
             while True:
+                await self.plain.execute("SELECT pg_stat_clear_snapshot()")  # kept for as long as a transaction
                 waiting = await self.plain.fetchval(
                     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%'",
                     self.harness.place.schema,

@@ -51,6 +51,7 @@ async def test_H13_of_two_fires_at_once_the_second_is_stale_and_waits_for_nobody
 ) -> None:
     await d.put()
     first, second = await due(d), await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     firing = asyncio.create_task(scene.one.fire([first]))
     await halt.reached()
@@ -63,6 +64,7 @@ async def test_H13_of_two_fires_at_once_the_second_is_stale_and_waits_for_nobody
 async def test_H13_who_comes_late_finds_the_slot_fired(scene: Scene, d: ScheduleDriver) -> None:
     await d.put()
     first, second = await due(d), await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("schedules.take")
     firing = asyncio.create_task(scene.one.fire([first]))
     await halt.reached()
@@ -77,6 +79,8 @@ async def test_H13_two_batches_in_opposite_orders_fire_each_slot_once(scene: Sce
     for name in names:
         await d.put(name)
     batches = [[await due(d, name) for name in names], [await due(d, name) for name in reversed(names)]]
+    for process in (scene.a, scene.b):
+        process.look_closely()
     halts = [scene.a.halt("schedules.take"), scene.b.halt("schedules.take")]
     firing = [
         asyncio.create_task(store.fire(batch)) for store, batch in zip((scene.one, scene.two), batches, strict=True)
@@ -104,6 +108,7 @@ async def test_C3_a_fire_whose_answer_is_lost_is_fired_when_it_is_sent_again(sce
 async def test_C3_the_repeat_comes_while_the_first_is_not_committed(scene: Scene, d: ScheduleDriver) -> None:
     await d.put()
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     firing = asyncio.create_task(scene.one.fire([fire]))
     await halt.reached()
@@ -123,6 +128,7 @@ async def test_H13_a_put_that_comes_second_sees_that_it_was_fired(scene: Scene, 
     await d.put()
     stored = await d.stored()
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     firing = asyncio.create_task(scene.one.fire([fire]))
     await halt.reached()
@@ -143,6 +149,7 @@ async def test_H13_a_fire_that_comes_second_sees_what_people_changed(
 ) -> None:
     await d.put()
     fire = await due(d)
+    scene.b.look_closely()
     halt = scene.b.halt("schedules.take")
     firing = asyncio.create_task(scene.two.fire([fire]))
     await halt.reached()
@@ -206,6 +213,7 @@ async def test_C10_a_new_one_that_is_put_in_an_open_transaction_is_waited_for(sc
 async def test_H13_a_drop_waits_for_the_fire_and_its_job_stays(scene: Scene, d: ScheduleDriver) -> None:
     await d.put()
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     firing = asyncio.create_task(scene.one.fire([fire]))
     await halt.reached()
@@ -223,6 +231,7 @@ async def test_H13_a_drop_waits_for_the_fire_and_its_job_stays(scene: Scene, d: 
 async def test_H13_a_fire_while_it_is_dropped_is_stale_and_then_unknown(scene: Scene, d: ScheduleDriver) -> None:
     await d.put()
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     dropping = asyncio.create_task(scene.one.drop_schedules([NIGHTLY]))
     await halt.reached()
@@ -242,6 +251,7 @@ async def test_H13_a_person_who_asks_for_a_run_waits_for_the_fire(
 ) -> None:
     await d.put(overlap=overlap)  # type: ignore[arg-type]  # one of three
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     firing = asyncio.create_task(scene.one.fire([fire]))
     await halt.reached()
@@ -256,6 +266,7 @@ async def test_H13_a_person_who_asks_for_a_run_waits_for_the_fire(
 async def test_H13_a_fire_while_a_person_asks_for_a_run_is_stale_and_then_goes(scene: Scene, d: ScheduleDriver) -> None:
     await d.put(overlap="allow")
     fire = await due(d)
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     asking = asyncio.create_task(scene.one.trigger([RunNow(NIGHTLY, d.slot_job(0.0))]))
     await halt.reached()
@@ -269,6 +280,7 @@ async def test_H13_a_fire_while_a_person_asks_for_a_run_is_stale_and_then_goes(s
 async def test_C3_a_run_that_is_asked_for_twice_at_once_is_one(scene: Scene, d: ScheduleDriver) -> None:
     await d.put(overlap="allow")
     asked = RunNow(NIGHTLY, d.slot_job(0.0))
+    scene.a.look_closely()
     halt = scene.a.halt("commit")
     asking = asyncio.create_task(scene.one.trigger([asked]))
     await halt.reached()
@@ -283,6 +295,7 @@ async def test_C3_a_put_on_an_old_read_does_not_take_a_number_back(scene: Scene,
     """A run that a person asks for moves only the number."""
     await d.put(overlap="allow")
     stored = await d.stored()
+    scene.b.look_closely()
     halt = scene.b.halt("schedules.put")
     putting = asyncio.create_task(scene.two.put_schedules([SchedulePut(d.changed(stored, keep=9), stored)]))
     await halt.reached()
@@ -298,6 +311,7 @@ async def test_H13_a_put_on_an_old_read_does_not_take_the_watermark_back(scene: 
     await d.put()
     assert [await d.fire() for _ in range(2)] == ["fired", "skipped"]
     stored = await d.stored()
+    scene.b.look_closely()
     halt = scene.b.halt("schedules.put")
     putting = asyncio.create_task(scene.two.put_schedules([SchedulePut(d.changed(stored, keep=9), stored)]))
     await halt.reached()

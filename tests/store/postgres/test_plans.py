@@ -198,9 +198,18 @@ async def prune_runs(store: PostgresStore) -> None:
     await store.prune_runs()
 
 
+async def prune_jobs_of_runs(store: PostgresStore) -> None:
+    names = [each.id for each in await schedules(store)]
+    await fire(store, names)
+    await store.cancel([run.job for name in names for run in await store.runs(name) if run.open and run.job])
+    assert await store.prune({"cancelled": 0.0}) >= 3
+    assert [run.state for name in names for run in await store.runs(name) if run.job] == ["cancelled"] * 3
+
+
 VERBS: list[Callable[[PostgresStore], Awaitable[None]]] = [
     beat, held, complete, retry, die_with_a_key_and_large_arguments, a_dependant_that_is_cancelled,
     leave_with_jobs_that_run, sweep, prune, delete, fire_again_and_again, replay_a_run, change_and_look, prune_runs,
+    prune_jobs_of_runs,
 ]  # fmt: skip
 
 

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from mainspring.model.record import NewGroup, NewJob, Settlement
+from mainspring.model.record import Failure, NewGroup, NewJob, Settlement
 from mainspring.store.base import Beat, Claim, Lane
 from mainspring.store.postgres import prune, tallies
 from mainspring.store.postgres.days import day_of, table_of
 from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Pool
 from mainspring.store.postgres.store import PostgresStore
+from mainspring.testing.contract.scheduling import ScheduleDriver
 from mainspring.testing.contract.states import HOUR, Driver
 from tests.contract.test_postgres import PostgresHarness
 from tests.servers.fixtures import fresh_schema
@@ -357,3 +359,31 @@ async def test_M5_tallies_are_added_up_and_stay_the_same(d: Driver, monkeypatch:
     assert await exact(d)
     monkeypatch.setattr(tallies, "WORTHWHILE", 100)
     assert await tallies.fold(store._pool, store._place) == 0, "so few cost less to read than to write anew"
+
+
+async def test_how_a_run_ended_is_written_down_when_its_job_goes(d: Driver, size: str) -> None:
+    """RULES H13: also with its whole day, and of each of many that go at once; those that go on stay as they are."""
+    names = [f"s{number}" for number in range(5)]
+    schedules = ScheduleDriver(d.harness)
+    for each in names:
+        await schedules.put(each, template=NewJob(id="", task="t"), overlap="allow")
+        assert await schedules.fire(each) == "fired"
+    going_on = (await schedules.runs("s4"))[0].job
+    plain = await d.add("t")
+    claimed = await d.harness.store.claim(Claim("w", 1, [Lane("default", "t", "", 100)], 100))
+    ended = [job for job in claimed.jobs if job.id != going_on]
+    error = Failure(type="Broken", message="no paper", traceback="…")
+    settlements = [Settlement(job=job.id, lease=job.lease, kind="complete", ran=0.5) for job in ended]
+    settlements[0] = replace(settlements[0], kind="dead", error=error)
+    await d.harness.store.settle(settlements)
+    before = {each: await schedules.runs(each) for each in names}
+    d.clock.advance(3 * DAY)
+    assert await prune_all(d, {"completed": DAY, "dead": DAY}) == 5
+    assert (await d.harness.store.get([plain]))[0] is None
+    assert {each: await schedules.runs(each) for each in names} == before
+    assert sorted(run.state or "" for runs in before.values() for run in runs) == ["completed"] * 3 + [
+        "dead",
+        "running",
+    ]
+    assert await fetch(d, "SELECT count(*) FROM {}.schedule_runs WHERE ended IS NULL") == [(1,)]
+    assert await exact(d)

@@ -203,7 +203,7 @@ async def test_H4_a_look_at_what_is_due_does_not_walk_over_dead_entries(
             await store.fire(fires((await store.due_schedules()).schedules))
         watch = Watch(store, monkeypatch)
         await store.due_schedules()
-        [sent] = watch.sent
+        [sent] = [each for each in watch.sent if "pg_notify($1, $2)" not in each.text]
         floor = sent.parameters[2]
         assert isinstance(floor, float)
         assert floor > now - 3600  # the first one that is alive

@@ -87,20 +87,23 @@ async def flush_schedules(
 
 
 @cache
-def together(texts: tuple[str, ...]) -> str:
+def together(texts: tuple[str, ...], answer: str = "SELECT") -> str:
     """Statements that change rows of different tables, or different rows, as one: a round trip for all of them.
+
+    `answer` is what it answers, and may read of `part0`, `part1` and so on what those return.
 
     >>> together(("UPDATE a SET n = $1", "DELETE FROM b WHERE n = $2 OR n = $1"))
     'WITH part0 AS (UPDATE a SET n = $1), part1 AS (DELETE FROM b WHERE n = $3 OR n = $2) SELECT'
     """
-    if len(texts) == 1:
+    if len(texts) == 1 and answer == "SELECT":
         return texts[0]
     written: list[str] = []
     before = 0
-    for number, text in enumerate(texts):
+    for text in (*texts, answer):
         pieces = _PARAMETER.split(text)  # text, number, text, …
         numbers = [int(each) for each in pieces[1::2]]
         pieces[1::2] = [f"${each + before}" for each in numbers]
-        written.append(f"part{number} AS ({''.join(pieces)})")
-        before += max(numbers)
-    return f"WITH {', '.join(written)} SELECT"
+        written.append("".join(pieces))
+        before += max(numbers, default=0)
+    parts = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(written[:-1]))
+    return f"WITH {parts} {written[-1]}"

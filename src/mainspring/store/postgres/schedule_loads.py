@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from mainspring.model.record import JobRecord
 from mainspring.model.schedule import Run
 from mainspring.store.postgres.loaded import Loaded, NotLoaded
-from mainspring.store.postgres.place import Connection
 from mainspring.store.postgres.records import columns_of, is_id
 from mainspring.store.postgres.schedule_records import run_of, schedule_of, standing_job
+
+
+class Asks(Protocol):
+    """What statements are sent to: a connection, or a pool."""
+
+    async def fetch(self, sql: str, /, *args: Any) -> Sequence[Any]:
+        """The rows."""
+        ...
 
 
 class ScheduleLoads:
@@ -19,7 +27,7 @@ class ScheduleLoads:
     replay, which makes a job live again, locks its run as well; so an end that was read here is one until our commit.
     """
 
-    def __init__(self, connection: Connection, sql: Mapping[str, str], loaded: Loaded) -> None:
+    def __init__(self, connection: Asks, sql: Mapping[str, str], loaded: Loaded) -> None:
         """`sql`: the statements of `schedules.sql`."""
         self._connection = connection
         self._sql = sql

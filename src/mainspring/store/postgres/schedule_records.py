@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from mainspring.model.record import Failure, JobRecord
 from mainspring.model.schedule import Run, ScheduleRecord
-from mainspring.store.definitions import definition_of, definition_text
+from mainspring.store.definitions import definition_text, read_definition
 from mainspring.store.postgres.records import Row
 
 NOW: Final = "date_part('epoch', t.now)"
@@ -25,6 +25,12 @@ RUN_COLUMNS: Final = """r.schedule, r.number, date_part('epoch', r.slot), date_p
     r.attempts, r.kind, r.state, r.error"""
 """What `run_of` reads, of a row `r` of `schedule_runs`."""
 
+RunRow: TypeAlias = tuple[
+    str, int, float | None, float | None, float, float | None, float | None, str | None, str | None, int, int,
+    str, str | None, str,
+]  # fmt: skip
+"""A row of `RUN_COLUMNS` in JSON."""
+
 _failure = msgspec.json.Decoder(Failure).decode
 
 
@@ -34,9 +40,10 @@ def schedule_of(row: Row) -> ScheduleRecord:
         id_, next_, due, fired_to, begin, created, changed, dropped, revision, number, runs, missed, skipped, paused,
         declared_by, definition,
     ) = row  # fmt: skip
+    read, unreadable = read_definition(definition)
     return ScheduleRecord(
         id=id_,
-        definition=definition_of(definition),
+        definition=read,
         declared_by=declared_by,
         revision=revision,
         begin=begin,
@@ -51,6 +58,7 @@ def schedule_of(row: Row) -> ScheduleRecord:
         created=created,
         changed=changed,
         dropped=dropped,
+        unreadable=unreadable,
     )
 
 
@@ -75,6 +83,15 @@ def moved_values(record: ScheduleRecord) -> tuple[Any, ...]:
     return (
         record.id, record.next, record.due, record.fired_to, record.changed, record.dropped, record.revision,
         record.number, record.runs, record.missed, record.skipped, record.paused,
+    )  # fmt: skip
+
+
+def fired_values(record: ScheduleRecord, seen: ScheduleRecord | None) -> tuple[Any, ...]:
+    """A row of the part `moved`. `seen`: what is to be there still."""
+    assert seen is not None
+    return (
+        record.id, record.next, record.due, record.fired_to, record.changed, record.revision, record.number,
+        record.runs, record.missed, record.skipped, record.paused, seen.revision, seen.due, seen.fired_to, seen.number,
     )  # fmt: skip
 
 

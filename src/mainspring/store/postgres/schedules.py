@@ -20,8 +20,9 @@ from mainspring.store.postgres.place import Place
 from mainspring.store.postgres.pool import Before
 from mainspring.store.postgres.records import columns_of
 from mainspring.store.postgres.schedule_records import put_values, run_of, schedule_of, standing_job
-from mainspring.store.postgres.schedule_sql import schedule_sql
+from mainspring.store.postgres.schedule_sql import firing_sql, schedule_sql
 from mainspring.store.postgres.transact import MEETING
+from mainspring.store.postgres.usual import Usual
 from mainspring.store.postgres.wake import SCHEDULES
 from mainspring.store.postgres.work import Work
 from mainspring.store.serial import fire as firing
@@ -47,6 +48,7 @@ class ScheduleVerbs(Base):
     def __init__(self, place: Place, *, ids: IdSource = new_id, before: Before | None = None) -> None:
         super().__init__(place, ids=ids, before=before)
         self._texts = schedule_sql(place)
+        self._firing = firing_sql(place)
         self._due_floors = Floors(CHEAP)
         self._pruned_to = ""
 
@@ -140,8 +142,35 @@ class ScheduleVerbs(Base):
         """See `Schedules.fire`. A schedule whose job wants a key that is in an open transaction is `stale`, too."""
         if not fires:
             return []
-        batch = FireBatch(fires)
-        return await self._transact.run(lambda rows, now: batch.fire(rows, now, self._ids), prepare=batch.prepare)
+        answers: dict[str, FireAnswer] = {}
+        if len({each.schedule for each in fires}) == len(fires):
+            answers = await self._fire_as_usual(fires)
+        rest = [each for each in fires if each.schedule not in answers]
+        closer: list[FireAnswer] = []
+        if rest:
+            batch = FireBatch(rest)
+            closer = await self._transact.run(lambda rows, now: batch.fire(rows, now, self._ids), prepare=batch.prepare)
+        looked_at = iter(closer)
+        return [answers[each.schedule] if each.schedule in answers else next(looked_at) for each in fires]
+
+    async def _fire_as_usual(self, fires: Sequence[Fire]) -> dict[str, FireAnswer]:
+        """The answers to those that were fired, or refused, without a lock; the others are to be looked at closer."""
+        usual = Usual(self._pool, self._firing, self._texts, fires)
+        answers, work = await usual.decide(self._ids)
+        if not work.schedules_put:
+            return answers
+        queues = work.queues_with_work()
+        told = self._wake.due_now(queues)
+        try:
+            moved = await usual.write(work, self._wake.channel, told)
+        except BaseException:
+            self._wake.tell(queues)  # it may have taken along the notice of another commit
+            raise
+        if moved:
+            self._became_ready(queues, told)
+        else:
+            self._wake.tell(queues)
+        return {each: answer for each, answer in answers.items() if each in moved or each not in work.schedules_put}
 
     async def trigger(self, asked: Sequence[RunNow]) -> list[FireAnswer]:
         return await self._transact.run(lambda rows, now: firing.trigger(rows, now, self._ids, asked))

@@ -34,7 +34,8 @@ CASE WHEN {column} ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN {column}
 
 -- name: prune
 -- $1 and $2: states, and before which time a job must have ended in them. The oldest first, none that somebody has in
--- hand. Answers with how many went, on what those had waited, and in which groups they were.
+-- hand. How the run of a schedule has ended is written down with it, if it is not yet (`ended_run`): the job alone
+-- knows it. Answers with how many went, on what those had waited, and in which groups they were.
 WITH old AS MATERIALIZED (
     SELECT j.place, j.id, j.unique_key
     FROM unnest($1::text[], $2::timestamptz[]) AS age (state, before)
@@ -49,7 +50,23 @@ WITH old AS MATERIALIZED (
     LIMIT {limit}
 ), gone AS (
     DELETE FROM {schema}.{table} j WHERE j.ctid = ANY (ARRAY(SELECT place FROM old))
-    RETURNING j.id, j.queue, j.task, j.version, j.state, j.waits_on, j.group_id
+    RETURNING j.id, j.queue, j.task, j.version, j.state, j.waits_on, j.group_id, j.schedule, j.attempt, j.error, j.finished,
+        coalesce(j.started, j.claimed) AS started
+), open_runs AS MATERIALIZED (
+    SELECT r.place, r.job
+    FROM (SELECT DISTINCT schedule FROM gone WHERE schedule IS NOT NULL) AS s
+    CROSS JOIN LATERAL (
+        SELECT r.ctid AS place, r.job
+        FROM {schema}.schedule_runs r
+        WHERE r.schedule = s.schedule AND r.job IS NOT NULL AND r.ended IS NULL
+        OFFSET 0
+    ) AS r
+), ended AS (
+    UPDATE {schema}.schedule_runs r
+    SET state = g.state, started = g.started, ended = g.finished, attempts = g.attempt,
+        error = coalesce((g.error->>'type') || ': ' || (g.error->>'message'), '')
+    FROM open_runs o JOIN gone g ON g.id = o.job
+    WHERE r.ctid = o.place AND r.ended IS NULL
 ), tallied AS (
     INSERT INTO {schema}.tallies (queue, task, version, state, number)
     SELECT queue, task, version, state, -count(*) FROM gone GROUP BY queue, task, version, state
@@ -81,12 +98,16 @@ SELECT (pg_relation_size('{schema}.{table}') / current_setting('block_size')::in
 
 -- name: sort_out
 -- A stretch of a day that is to be dropped, in the order of ids beyond $4: what is not to go yet moves to jobs_kept.
--- What goes stays, but for jobs with a key or a flow, or a group of their schedule, which are pruned singly. Answers with the last id, with how many
--- were looked at, and with those to be pruned singly.
+-- What goes stays, but for jobs with a key or a flow, and those of a schedule with a group or with a run whose end is not
+-- written down: these are pruned singly. Answers with the last id, with how many were looked at, and with those to be
+-- pruned singly.
 WITH walked AS MATERIALIZED (
     SELECT j.place, j.id, age.before IS NULL OR j.finished >= age.before OR {spared} AS stays,
         j.unique_key IS NOT NULL OR j.waits_on IS NOT NULL
-            OR (j.group_id IS NOT NULL AND j.schedule IS NOT NULL) AS singly
+            OR j.schedule IS NOT NULL AND (
+                j.group_id IS NOT NULL
+                OR j.id IN (SELECT r.job FROM {schema}.schedule_runs r WHERE r.job IS NOT NULL AND r.ended IS NULL)
+            ) AS singly
     FROM (SELECT j.ctid AS place, j.* FROM {schema}.{table} j WHERE j.id > $4 ORDER BY j.id LIMIT {limit}) AS j
     LEFT JOIN unnest($1::text[], $2::timestamptz[]) AS age (state, before) ON age.state = j.state
 ), moved AS (

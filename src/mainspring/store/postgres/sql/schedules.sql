@@ -1,5 +1,6 @@
 -- Schedules and their runs. `{schedule}` and `{run}` are the columns that `schedule_records` reads, of rows s and r;
--- `{now}` stands for the store's now. Each row is looked up by its key and changed where it was found, as in flush.sql.
+-- `{now}` stands for the store's now, `{won}` for what a fire without locks asks (firing.sql). Each row is looked up by
+-- its key and changed where it was found, as in flush.sql.
 
 -- name: get
 SELECT {now}, s.*
@@ -237,7 +238,9 @@ INSERT INTO {schema}.schedule_runs (schedule, number, slot, last_slot, fired, st
     kind, state, error)
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
     $6::timestamptz[], $7::timestamptz[], $8::uuid[], $9::uuid[], $10::bigint[], $11::integer[], $12::text[],
-    $13::text[], $14::text[]);
+    $13::text[], $14::text[])
+    AS n (schedule, number, slot, last_slot, fired, started, ended, job, group_id, count, attempts, kind, state, error)
+WHERE {won};
 
 -- name: grow_runs
 -- Records of times that were left out, of which there are more now. One that was pruned just now is there again.
@@ -246,6 +249,8 @@ INSERT INTO {schema}.schedule_runs (schedule, number, slot, last_slot, fired, st
 SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[],
     $6::timestamptz[], $7::timestamptz[], $8::uuid[], $9::uuid[], $10::bigint[], $11::integer[], $12::text[],
     $13::text[], $14::text[])
+    AS n (schedule, number, slot, last_slot, fired, started, ended, job, group_id, count, attempts, kind, state, error)
+WHERE {won}
 ON CONFLICT (schedule, number) DO UPDATE
 SET last_slot = excluded.last_slot, fired = excluded.fired, ended = excluded.ended, count = excluded.count;
 
