@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
+from msgspec.structs import replace
 
 from mainspring.clock import FakeClock
+from mainspring.store.definitions import read_definition
 from mainspring.store.memory import MemoryStore
 from mainspring.testing.contract import StoreContract, StoreHarness, fall_silent
 
@@ -23,6 +25,15 @@ class MemoryHarness:
 
     async def lapse(self, worker: str) -> None:
         await fall_silent(self.store, self.clock, worker)
+
+    async def spoil(self, schedule: str) -> None:
+        """Nothing is written here, so nothing can be misread: the row is made what it would be read as."""
+        assert self.store._rows is not None  # the harness may
+        [record] = self.store._rows.schedules([schedule])
+        assert record is not None
+        empty, reason = read_definition("{}")
+        definition = replace(empty, keep=record.definition.keep, keep_for=record.definition.keep_for)
+        self.store._rows.put_schedules([replace(record, definition=definition, unreadable=reason)])
 
     async def reopen(self) -> None:
         await self.store.close()

@@ -51,6 +51,14 @@ class PostgresHarness:
     async def lapse(self, worker: str) -> None:
         await fall_silent(self.store, self.clock, worker)
 
+    async def spoil(self, schedule: str) -> None:
+        async with self.store._pool.use() as connection:  # the harness may
+            await connection.execute(
+                f'UPDATE "{self.place.schema}".schedules'
+                """ SET definition = (definition::jsonb || '{"overlap":"shuffle"}')::json WHERE id = $1""",
+                schedule,
+            )
+
     async def reopen(self) -> None:
         await self.store.close()
         self.store = self.new()

@@ -9,7 +9,9 @@ from typing import Literal
 import pytest
 
 from mainspring.clock import FakeClock
+from mainspring.store.serial.rows import Rows
 from mainspring.store.sqlite.liveness import FileLiveness, Liveness, LocalLiveness
+from mainspring.store.sqlite.rows import SqliteRows
 from mainspring.store.sqlite.store import SqliteStore
 from mainspring.testing.contract import StoreContract, StoreHarness
 
@@ -31,6 +33,16 @@ class SqliteHarness:
 
     async def lapse(self, worker: str) -> None:
         self.locks.free(worker)
+
+    async def spoil(self, schedule: str) -> None:
+        def verb(rows: Rows) -> None:
+            assert isinstance(rows, SqliteRows)
+            rows._db.execute(  # the harness may
+                "UPDATE schedules SET definition = json_set(definition, '$.overlap', 'shuffle') WHERE id = ?",
+                (schedule,),
+            )
+
+        await self.store._write(verb)
 
     async def reopen(self) -> None:
         await self.store.close()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, precondition, rule
 from msgspec.structs import replace
 
 from mainspring.model.every import Every, Once
@@ -75,6 +75,7 @@ class People(Pair):
         self.rows: dict[str, ScheduleRecord] = {}
         self.reads: dict[str, ScheduleRecord | None] = dict.fromkeys(NAMES)
         self.slots: dict[tuple[str, float], str] = {}
+        self.asked: list[RunNow] = []
 
     @initialize(first=definitions(), second=definitions())
     def begin(self, first: Definition, second: Definition) -> None:
@@ -128,7 +129,18 @@ class People(Pair):
         def act(store: Store) -> Awaitable[list[FireAnswer]]:
             return store.trigger(asked)
 
+        self.asked = [*self.asked, *asked][-20:]
         self.both("trigger", act, act if lose else None)
+
+    @precondition(lambda self: self.asked)
+    @rule(number=st.integers(0, 99))
+    def trigger_again(self, number: int) -> None:
+        """A reply that was lost long ago; the job may be gone by now."""
+        asked = self.asked[number % len(self.asked)]
+        jobs = [run.job for run in self.run(self.model.runs(asked.schedule))]
+        if asked.job.job in jobs:
+            assert self.both("trigger again", lambda store: store.trigger([asked])) == ["fired"]
+            assert [run.job for run in self.run(self.model.runs(asked.schedule))] == jobs, "C3: it adds nothing more"
 
     # --- what must hold
 

@@ -18,7 +18,7 @@ from mainspring.ids import new_id
 from mainspring.model.record import FOREVER, NewJob
 from mainspring.model.schedule import Definition, Fire, Run, ScheduleRecord, SlotJob
 from mainspring.store.base import Filter, SchedulePut
-from mainspring.store.definitions import definition_of, definition_text
+from mainspring.store.definitions import definition_of, definition_text, read_definition
 from mainspring.store.serial.add import add
 from mainspring.store.sql import migrations
 from mainspring.store.sqlite import SqliteStore, connect
@@ -200,6 +200,46 @@ def test_a_definition_comes_back_from_its_text(unique_for: float | None) -> None
     template = NewJob(id="", task="t", payload=b"\xff\x00", unique="k", unique_for=unique_for)
     definition = Definition(trigger=b"{}", template=template, misfire_grace=0.1, keep=7)
     assert definition_of(definition_text(definition)) == definition
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "null", "[]", "\x00", '{"nope":1}', '{"trigger":"e30="}', "[" * 100_000, b"{\xff}", b'{"\xff":1}',
+        '{"trigger":"?","template":{"id":"","task":"t"}}', '{"trigger":"","template":{"id":"","task":"t"},"keep":"9"}',
+        '{"trigger":"","template":{"id":"","task":"t"},"jitter":1e999}',
+    ],
+)  # fmt: skip
+def test_what_is_no_definition_is_a_value_with_a_reason(text: str | bytes) -> None:
+    """S3-44, C10: whatever stands there, the rows beside it are read."""
+    definition, reason = read_definition(text)
+    assert 0 < len(reason) <= 200
+    assert (definition.trigger, definition.template.task) == (b"", "")
+
+
+def test_fields_of_a_newer_version_are_passed_over() -> None:
+    definition, reason = read_definition('{"trigger":"e30=","template":{"id":"","task":"t","mood":1},"mood":{"a":[]}}')
+    assert (definition.trigger, definition.template.task, reason) == (b"{}", "t", "")
+
+
+async def test_a_removal_leaves_a_definition_that_cannot_be_read_as_it_is(tmp_path: Path) -> None:
+    """Whoever can read it may still want it: nothing but a put writes it."""
+    path, newer = tmp_path / "work.db", '{"overlap":"shuffle"}'
+    store = SqliteStore(str(path))
+    await store.open()
+    await put(store, record(declared_by="shop"), record("other"))
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE schedules SET definition = ?, keep = 7 WHERE id = 's'", (newer,))
+    before = (await store.get_schedules(["s"])).schedules[0]
+    assert (before.definition.keep, before.declared_by) == (7, "shop")
+    await heard(store)
+    assert await store.drop_schedules(["s"]) == [True]
+    assert await heard(store)
+    await store.close()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT definition, keep, dropped > 0 FROM schedules WHERE id = 's'").fetchall() == [
+            (newer, 7, 1)
+        ]
 
 
 async def test_a_file_of_schema_1_is_brought_up_to_date(

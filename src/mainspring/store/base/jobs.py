@@ -212,7 +212,8 @@ class Upkeep(Protocol):
         """Remove ended jobs older than `retention` seconds of their state, at most `limit`; returns how many.
 
         Jobs whose root has not ended are spared; a flow that failed is kept as long as the job that failed, since its
-        replay needs the others. States that are not named are kept.
+        replay needs the others. States that are not named are kept. How the run of a schedule ended is written down in
+        the same step that removes its job, if `prune_runs` has not done so.
         """
         ...
 

@@ -12,7 +12,10 @@ from mainspring.model.schedule import Fire, FireAnswer, Run, ScheduleRecord, Slo
 
 
 class SchedulesSeen(NamedTuple):
-    """Schedules in the order of their ids (byte order), and the store's now."""
+    """Schedules in the order of their ids (byte order), and the store's now.
+
+    One whose definition cannot be read is among them, as `unreadable`; this goes for what is due as well (RULES C10).
+    """
 
     schedules: list[ScheduleRecord]
     now: float
@@ -41,7 +44,7 @@ class SchedulePut(NamedTuple):
     """A row to write, and the row it was decided on, None when there was none.
 
     It is written only while the stored row has the same `revision`, `fired_to` and `number`, and is not dropped, or is
-    dropped, as the one it was decided on.
+    dropped, as the one it was decided on. What is put is never `unreadable`; a put over one that is mends it.
     """
 
     record: ScheduleRecord
@@ -96,7 +99,11 @@ class Schedules(Protocol):
         ...
 
     async def trigger(self, asked: Sequence[RunNow]) -> list[FireAnswer]:
-        """Do what `firing.triggered` says. Repeated with the same job id it adds nothing more, and answers `fired`."""
+        """Do what `firing.triggered` says.
+
+        Repeated with the same job id it adds nothing more, and answers `fired`, as long as the job is there, or its
+        record is among the newest 100 of the schedule.
+        """
         ...
 
     async def runs(self, schedule: str, *, from_number: int = 0, limit: int = 10_000) -> list[Run]:
@@ -107,8 +114,7 @@ class Schedules(Protocol):
         """Write down the ends of runs (`firing.ended_run`), and remove what is not to be kept; returns how many went.
 
         Runs beyond `keep` or older than `keep_for` (by `fired`), never open ones; schedules that were dropped 24 h ago,
-        with their runs. At most `limit` of each go, but all ends are written down, in steps of so many; to be called
-        before `prune`, which may remove the jobs.
+        with their runs. At most `limit` of each go, but all ends are written down, in steps of so many.
         """
         ...
 

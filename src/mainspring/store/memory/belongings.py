@@ -25,6 +25,8 @@ class MemoryBelongings:
         self._progress: dict[str, bytes] = {}
         self._workers: dict[str, WorkerRow] = {}
         self._paused: frozenset[str] = frozenset()
+        self.woke = False
+        """Whether something has become ready, or may be claimed again, since somebody last looked here."""
 
     def append_attempts(self, attempts: Sequence[AttemptRecord]) -> None:
         for attempt in attempts:
@@ -88,3 +90,4 @@ class MemoryBelongings:
 
     def set_paused(self, queue: str, paused: bool) -> None:
         self._paused = self._paused | {queue} if paused else self._paused - {queue}
+        self.woke = self.woke or not paused

@@ -146,6 +146,7 @@ class MemoryJobs(MemoryBelongings):
             return
         if state == "ready":
             self._lane(job).push((-job.priority, job.due, job.id))
+            self.woke = True
         elif state == "scheduled":
             self._due.push((job.due, job.id))
         if job.expires is not None:

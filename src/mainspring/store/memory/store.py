@@ -69,10 +69,15 @@ class MemoryStore(SerialStore):
         return await self._news(self._schedulers, timeout)
 
     async def _write(self, verb: Callable[[Rows], T]) -> T:
-        return verb(self._open_rows())
+        rows = self._open_rows()
+        answer = verb(rows)
+        if rows.woke:
+            rows.woke = False
+            self._hint()
+        return answer
 
     async def _read(self, verb: Callable[[Rows], T]) -> T:
-        return await self._write(verb)
+        return verb(self._open_rows())
 
     def _hint(self) -> None:
         for waiting in self._waiting:

@@ -39,15 +39,11 @@ class Backend(ABC):
 
     @abstractmethod
     async def _write(self, verb: Callable[[Rows], T]) -> T:
-        """Run it as one atomic step; return when it is committed."""
+        """Run it as one atomic step; return when it is committed, and who waits here for what became ready is woken."""
 
     @abstractmethod
     async def _read(self, verb: Callable[[Rows], T]) -> T:
         """Run it on a state that holds everything acknowledged so far."""
-
-    @abstractmethod
-    def _hint(self) -> None:
-        """Something may have become ready: wake who waits in this process."""
 
     def _hint_schedules(self) -> None:  # noqa: B027  # none is needed where the wait sees for itself
         """A schedule was put, changed or dropped: wake who waits for that in this process."""

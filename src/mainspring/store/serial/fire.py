@@ -7,17 +7,21 @@ read, a batch at a time, and all that it says is written (RULES H13).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from itertools import chain
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
 from mainspring.ids import IdSource
 from mainspring.model.firing import Fired, ended_run, fired, not_added, runs_needed, triggered
 from mainspring.model.record import NewJob
-from mainspring.model.schedule import Fire, FireAnswer, Run, ScheduleRecord, SlotJob
+from mainspring.model.schedule import KEPT_RUNS, Fire, FireAnswer, Run, ScheduleRecord, SlotJob
 from mainspring.store.base import RunNow
 from mainspring.store.serial.add import add, holder
 from mainspring.store.serial.rows import FiringUnit
+
+REMEMBERED: Final = KEPT_RUNS
+"""Newest run records of a schedule among which the job of a trigger is looked for, whose answer may have been lost."""
 
 
 class Past(NamedTuple):
@@ -45,8 +49,9 @@ def fire(rows: FiringUnit, now: float, ids: IdSource, fires: Sequence[Fire]) -> 
 
 
 def trigger(rows: FiringUnit, now: float, ids: IdSource, asked: Sequence[RunNow]) -> list[FireAnswer]:
-    """See `Schedules.trigger`. One by one, in order."""
-    added = _are_there(rows, [(each.schedule, each.job) for each in asked])
+    """See `Schedules.trigger`. One by one, in order; but all schedules are taken first, in the order of their ids."""
+    there = [record.id for record in _records(rows, sorted({each.schedule for each in asked})).values() if record]
+    added = _have_run(rows, there) | _are_there(rows, [(each.schedule, each.job) for each in asked])
     answers: list[FireAnswer] = []
     for each in asked:
         if each.job.job in added:
@@ -56,7 +61,10 @@ def trigger(rows: FiringUnit, now: float, ids: IdSource, asked: Sequence[RunNow]
         pasts = _pasts(rows, now, [] if record is None else [record], ())
         past = pasts.get(each.schedule, _NO_PAST)
         effect = triggered(record, each.job, past.open, past.newest, now)
-        answers += _carry_out(rows, now, ids, [effect], pasts)
+        [answer] = _carry_out(rows, now, ids, [effect], pasts)
+        answers.append(answer)
+        if answer == "fired":
+            added.add(each.job.job)
     return answers
 
 
@@ -180,6 +188,13 @@ def _with_repeats(rows: FiringUnit, fires: Sequence[Fire], answers: list[FireAns
         "fired" if answer == "stale" and each.slots and each.slots[0].job in added else answer
         for each, answer in zip(fires, answers, strict=True)
     ]
+
+
+def _have_run(rows: FiringUnit, schedules: Sequence[str]) -> set[str]:
+    """The jobs that the newest records of these schedules tell of; they may have been removed (C3)."""
+    going_on = rows.open_runs(schedules)
+    newest = rows.newest_runs([(each, REMEMBERED) for each in schedules])
+    return {run.job for run in chain(going_on, *newest) if run.job is not None}
 
 
 def _are_there(rows: FiringUnit, asked: Sequence[tuple[str, SlotJob]]) -> set[str]:

@@ -16,9 +16,7 @@ class JobVerbs(Backend):
     """`store.base.Jobs`."""
 
     async def add(self, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
-        answers = await self._write(lambda rows: add.add(rows, self._clock.now(), self._ids, jobs, groups))
-        self._hint()
-        return answers
+        return await self._write(lambda rows: add.add(rows, self._clock.now(), self._ids, jobs, groups))
 
     async def claim(self, claim: Claim) -> Claimed:
         def verb(rows: Rows) -> Claimed:
@@ -31,24 +29,18 @@ class JobVerbs(Backend):
         return await self._read(lambda rows: rows.lanes())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Answer]:
-        answers = await self._write(lambda rows: settle.settle(rows, self._clock.now(), self._ids, settlements))
-        self._hint()
-        return answers
+        return await self._write(lambda rows: settle.settle(rows, self._clock.now(), self._ids, settlements))
 
     async def cancel(self, ids: Sequence[str], reason: str = "cancelled by request") -> list[CancelAnswer]:
         return await self._write(lambda rows: control.cancel(rows, self._clock.now(), self._ids, ids, reason))
 
     async def replay(self, ids: Sequence[str], *, force: bool = False, fresh: bool = False) -> list[ReplayAnswer]:
-        answers = await self._write(
+        return await self._write(
             lambda rows: control.replay(rows, self._clock.now(), self._ids, ids, force=force, fresh=fresh)
         )
-        self._hint()
-        return answers
 
     async def reschedule(self, ids: Sequence[str], due: float) -> list[ChangeAnswer]:
-        answers = await self._write(lambda rows: control.reschedule(rows, self._clock.now(), self._ids, ids, due))
-        self._hint()
-        return answers
+        return await self._write(lambda rows: control.reschedule(rows, self._clock.now(), self._ids, ids, due))
 
     async def delete(self, ids: Sequence[str]) -> list[ChangeAnswer]:
         return await self._write(lambda rows: control.delete(rows, ids))

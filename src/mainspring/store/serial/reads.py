@@ -68,4 +68,3 @@ class ReadVerbs(Backend):
 
     async def resume(self, queue: str) -> None:
         await self._write(lambda rows: rows.set_paused(queue, False))
-        self._hint()

@@ -44,14 +44,10 @@ class ScheduleVerbs(Backend):
         return await self._read(lambda rows: schedules.due(rows, self._clock.now(), limit, without))
 
     async def fire(self, fires: Sequence[Fire]) -> list[FireAnswer]:
-        answers = await self._write(lambda rows: firing.fire(rows, self._clock.now(), self._ids, fires))
-        self._hint()
-        return answers
+        return await self._write(lambda rows: firing.fire(rows, self._clock.now(), self._ids, fires))
 
     async def trigger(self, asked: Sequence[RunNow]) -> list[FireAnswer]:
-        answers = await self._write(lambda rows: firing.trigger(rows, self._clock.now(), self._ids, asked))
-        self._hint()
-        return answers
+        return await self._write(lambda rows: firing.trigger(rows, self._clock.now(), self._ids, asked))
 
     async def runs(self, schedule: str, *, from_number: int = 0, limit: int = 10_000) -> list[Run]:
         return await self._read(lambda rows: schedules.runs_of(rows, self._clock.now(), schedule, from_number, limit))

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from mainspring.model.firing import ended_run, seen_run
+from mainspring.model.record import JobRecord
 from mainspring.model.schedule import Run, ScheduleRecord
 from mainspring.store.base import Due, DueSchedule, PutAnswer, SchedulePut
 from mainspring.store.serial.rows import Rows
@@ -113,6 +114,14 @@ def note_ends(rows: Rows, now: float, after: tuple[str, int], limit: int) -> Not
     rows.put_runs(ended)
     last = page[-1] if len(page) == limit else None
     return Noted(len(ended), None if last is None else (last.schedule, last.number))
+
+
+def note_ends_of(rows: ScheduleRows, now: float, jobs: Sequence[JobRecord]) -> None:
+    """The same of the runs of these ended jobs, which are removed in this very step."""
+    ended = {job.id: job for job in jobs if job.schedule is not None}
+    if ended:
+        found = rows.open_runs(sorted({job.schedule for job in ended.values() if job.schedule is not None}))
+        rows.put_runs([ended_run(run, ended[run.job], now) for run in found if run.job in ended])
 
 
 def prune(rows: Rows, now: float, limit: int) -> int:

@@ -14,6 +14,7 @@ from mainspring.store.base import Beat, BeatReply, Held, Swept, Worker
 from mainspring.store.serial.control import remove
 from mainspring.store.serial.finish import Change, apply
 from mainspring.store.serial.rows import Rows, Unit, WorkerRow
+from mainspring.store.serial.schedules import note_ends_of
 
 Lapsed = Callable[[WorkerRow], bool]
 """Says that a worker is dead; how a store knows is its own matter (beats, locks)."""
@@ -122,6 +123,7 @@ def prune(rows: Rows, now: float, retention: dict[str, float], limit: int) -> in
     removed = 0
     for state, age in retention.items():
         jobs = rows.prunable(state, now - age, limit - removed)
+        note_ends_of(rows, now, jobs)
         remove(rows, jobs)
         removed += len(jobs)
         if removed >= limit:

@@ -26,17 +26,13 @@ class WorkerVerbs(Backend):
         await self._write(
             lambda rows: upkeep.leave(rows, self._clock.now(), self._ids, worker, died=died, started=started)
         )
-        self._hint()
 
     async def sweep(self, worker: str, limit: int = 1000) -> Swept:
         def verb(rows: Rows) -> Swept:
             now = self._clock.now()
             return upkeep.sweep(rows, now, self._ids, worker, limit, self._lapsed(rows, worker, now))
 
-        swept = await self._write(verb)
-        if swept.promoted or swept.rescued:
-            self._hint()
-        return swept
+        return await self._write(verb)
 
     async def prune(self, retention: dict[str, float], limit: int = 1000) -> int:
         return await self._write(lambda rows: upkeep.prune(rows, self._clock.now(), retention, limit))

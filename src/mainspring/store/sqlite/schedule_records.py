@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from mainspring.model.schedule import Run, RunKind, RunState, ScheduleRecord
-from mainspring.store.definitions import definition_of, definition_text
+from mainspring.store.definitions import definition_text, read_definition
 from mainspring.store.sqlite.records import Row
 
 ScheduleRow = tuple[
@@ -41,11 +43,14 @@ def schedule_of(row: ScheduleRow) -> ScheduleRecord:
     """The schedule of a row of `SELECT schedules.*`."""
     (
         _, id_, revision, next_, due, fired_to, runs, missed, skipped, number, begin, paused, created, changed, dropped,
-        declared_by, _, _, definition,
+        declared_by, keep, keep_for, definition,
     ) = row  # fmt: skip
+    read, unreadable = read_definition(definition)
+    if unreadable:
+        read = replace(read, keep=keep, keep_for=keep_for)
     return ScheduleRecord(
         id=id_,
-        definition=definition_of(definition),
+        definition=read,
         declared_by=declared_by,
         revision=revision,
         begin=begin,
@@ -60,6 +65,7 @@ def schedule_of(row: ScheduleRow) -> ScheduleRecord:
         created=created,
         changed=changed,
         dropped=dropped,
+        unreadable=unreadable,
     )
 
 
@@ -71,6 +77,11 @@ def put_row(record: ScheduleRecord) -> Row:
         record.declared_by, record.definition.keep, record.definition.keep_for,
         definition_text(record.definition),
     )  # fmt: skip
+
+
+def touched_row(record: ScheduleRecord, place: int) -> Row:
+    """The parameters of the statement `touch`."""
+    return record.revision, record.paused, record.changed, record.dropped, place
 
 
 def moved_row(record: ScheduleRecord, place: int) -> Row:

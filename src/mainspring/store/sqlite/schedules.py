@@ -21,6 +21,7 @@ from mainspring.store.sqlite.schedule_records import (
     run_of,
     run_row,
     schedule_of,
+    touched_row,
 )
 
 SQL: Final = statements(PACKAGE, "schedules")
@@ -58,10 +59,15 @@ class SqliteSchedules:
         moved: list[Row] = []
         put: list[Row] = []
         kept: list[Row] = []
+        touched: list[Row] = []
         for record in records:
             place, before = self._read.get(record.id, (0, None))
             if before is not None and only_moved(before, record):
                 moved.append(moved_row(record, place))
+                self._read[record.id] = place, record
+                continue
+            if record.unreadable:
+                touched.append(touched_row(record, place))
                 self._read[record.id] = place, record
                 continue
             put.append(put_row(record))
@@ -73,6 +79,9 @@ class SqliteSchedules:
         if put:
             self._db.executemany(SQL["put"], put)
             self._db.executemany(SQL["keep"], kept)
+        if touched:
+            self._db.executemany(SQL["touch"], touched)
+        if put or touched:
             self._db.execute(SQL["changed"])
             self.changes = self.schedule_changes()
 

@@ -239,9 +239,6 @@ class SqliteStore(SerialStore):
     async def _read(self, verb: Callable[[Rows], T]) -> T:
         return await self._open().reader.call(verb)
 
-    def _hint(self) -> None:
-        """Nothing to do: the writer tells the watch what became ready, when it is committed."""
-
     def _lapsed(self, rows: Rows, worker: str, now: float) -> upkeep.Lapsed | None:
         """By locks, whatever the clock says; by beats where somebody has removed the lock's file."""
         liveness = self._open().liveness

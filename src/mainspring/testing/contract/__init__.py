@@ -17,7 +17,7 @@ import pytest
 MODULES = (
     "batches", "cancel", "cells", "claims", "control", "finish", "fires", "harness", "history", "jobs", "keys", "ledger",
     "life", "lost", "overlap", "reads", "rescue", "schedules", "scheduling", "settle", "states", "steps", "transaction",
-    "upkeep",
+    "unreadable", "upkeep",
 )  # fmt: skip
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))  # before they are loaded
 
@@ -43,6 +43,7 @@ from mainspring.testing.contract.settle import SettleContract  # noqa: E402
 from mainspring.testing.contract.states import Driver  # noqa: E402
 from mainspring.testing.contract.steps import StepsContract  # noqa: E402
 from mainspring.testing.contract.transaction import TransactionContract  # noqa: E402
+from mainspring.testing.contract.unreadable import UnreadableContract  # noqa: E402
 from mainspring.testing.contract.upkeep import UpkeepContract  # noqa: E402
 
 
@@ -65,6 +66,7 @@ class StoreContract(
     FireBatchesContract,
     OverlapContract,
     RunsContract,
+    UnreadableContract,
     StepsContract,
     TransactionContract,
     CellsContract,

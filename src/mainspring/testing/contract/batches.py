@@ -115,6 +115,42 @@ class FireBatchesContract(SchedulesFixture):
         assert len(await d.jobs_of()) == fired == len({run.job for run in await d.runs()})
         assert (await d.stored()).number == fired
 
+    @pytest.mark.parametrize("gone", ["deleted", "pruned", "pruned at once"])
+    async def test_C3_run_now_again_after_its_job_is_gone(self, d: ScheduleDriver, gone: str) -> None:
+        """Its record tells of it: asked for once, it runs once."""
+        await d.put(overlap="allow")
+        asked = RunNow(NIGHTLY, d.slot_job(0.0))
+        assert await d.store.trigger([asked]) == ["fired"]
+        await d.end(asked.job.job)
+        match gone:
+            case "deleted":
+                assert await d.store.delete([asked.job.job]) == ["changed"]
+            case _:
+                d.clock.advance(MINUTE)
+                if gone == "pruned":
+                    await d.store.prune_runs()
+                await d.store.prune({"completed": 1.0})
+        assert await d.jobs_of() == []
+        assert await d.store.trigger([asked, asked]) == ["fired", "fired"]
+        assert await d.jobs_of() == []
+        assert len(await d.runs()) == 1
+
+    async def test_run_now_twice_in_a_call_is_one(self, d: ScheduleDriver) -> None:
+        await d.put(overlap="allow")
+        asked = RunNow(NIGHTLY, d.slot_job(0.0))
+        assert await d.store.trigger([asked, asked]) == ["fired", "fired"]
+        assert await d.ledger() == [(1, "trigger", 1, "ready")]
+
+    async def test_run_now_of_the_same_ones_in_opposite_orders(self, d: ScheduleDriver) -> None:
+        """Nobody waits for one that waits for him."""
+        names = [f"s{number}" for number in range(8)]
+        for each in names:
+            await d.put(each, overlap="allow")
+        orders = [names, names[::-1]] * 3
+        asked = [[RunNow(each, d.slot_job(0.0)) for each in order] for order in orders]
+        assert await asyncio.gather(*(d.store.trigger(each) for each in asked)) == [["fired"] * 8] * 6
+        assert [len(await d.runs(each)) for each in names] == [6] * 8
+
     # --- unique keys
 
     async def test_a_slot_whose_key_is_taken_is_skipped(self, d: ScheduleDriver) -> None:

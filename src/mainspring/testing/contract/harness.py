@@ -48,6 +48,13 @@ class StoreHarness(Protocol):
         """
         ...
 
+    async def spoil(self, schedule: str) -> None:
+        """Make the stored definition of this schedule one that cannot be read, as a newer version may have written it.
+
+        Where definitions are stored as JSON: give `overlap` a word that there is not. Stores without schedules: nothing.
+        """
+        ...
+
     async def reopen(self) -> None:
         """Close the store and open it again, as another process would. Stores that keep nothing may do nothing."""
         ...

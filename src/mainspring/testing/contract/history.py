@@ -35,6 +35,7 @@ class HistoryContract:
 
     @pytest.mark.parametrize("kind", list(ENDINGS))
     async def test_H15_an_attempt_tells_how_it_ended(self, harness: StoreHarness, kind: SettleKind) -> None:
+        """JOB-030; JOB-032: in every store."""
         d = Driver(harness)
         job = await d.start(await d.add())
         claimed = d.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from mainspring.model.record import Failure
+from mainspring.model.record import Failure, NewJob
 from mainspring.model.schedule import Run
 from mainspring.testing.contract.harness import StoreHarness
 from mainspring.testing.contract.scheduling import DAY, MINUTE, NIGHTLY, ScheduleDriver, SchedulesFixture
@@ -191,6 +191,31 @@ class RunsContract(SchedulesFixture):
         assert [[run.state for run in await d.runs(each)] for each in [*names, "open"]] == [["completed"]] * 5 + [
             ["ready"]
         ]
+
+    @pytest.mark.parametrize("kind", ["complete", "dead", "cancelled"])
+    async def test_an_end_that_is_pruned_before_it_was_written_down(self, d: ScheduleDriver, kind: str) -> None:
+        """The job ends and its retention is over between `prune_runs` and `prune`: the run still says how it ended."""
+        await d.put(template=NewJob(id="", task="t", unique="k"))
+        await d.put("beside", overlap="allow")
+        await d.fire("beside")
+        await d.fire()
+        await d.store.prune_runs()
+        job = (await d.runs())[0].job or ""
+        d.clock.advance(1)
+        if kind == "dead":
+            await d.end(job, "dead", ran=0.5, error=Failure(type="shop.Broken", message='no "paper" \\ left'))
+        else:
+            await d.end_as(job, kind)
+        [ended] = await d.runs()
+        assert not ended.open
+        d.clock.advance(10)
+        assert await d.store.prune({"completed": 1.0, "dead": 1.0, "cancelled": 1.0}) == 1
+        assert await d.runs() == [ended]
+        assert (await d.jobs_of(), await d.states_of("beside")) == ([], ["ready"])
+        await d.store.prune_runs()
+        assert await d.runs() == [ended]
+        assert await d.fire() == "fired"
+        assert [run.state for run in await d.runs()] == [ended.state, "ready"]
 
     async def test_a_dropped_schedule_goes_with_its_runs(self, d: ScheduleDriver) -> None:
         """But not before they have ended."""

@@ -148,6 +148,22 @@ class OverlapContract(SchedulesFixture):
         await d.change(overlap="skip")
         assert await d.fire() == "skipped"
 
+    async def test_queue_several_slots_while_the_key_of_all_is_taken(self, d: ScheduleDriver) -> None:
+        """S3-18: one could wait; it cannot be added, and neither can the one behind it: each run has its job."""
+        await d.put(overlap="queue", misfire="all", template=NewJob(id="", task="t", unique="k"))
+        assert await d.fire() == "fired"
+        assert await d.fire(slots=3) == "skipped"
+        [job] = await d.jobs_of()
+        assert await d.ledger() == [(1, "slot", 1, "ready"), (2, "skipped", 3, "skipped")]
+        after = await d.stored()
+        assert (after.runs, after.skipped) == (1, 3)
+        assert await d.trigger() == "skipped"
+        await d.end(job.id)
+        assert await d.fire(slots=2) == "fired"
+        assert [run.job for run in await d.runs() if run.job] == [job.id for job in await d.jobs_of()]
+        after = await d.stored()
+        assert (after.runs, after.skipped) == (2, 4), "when none runs, the first of those that catch up has the key"
+
     async def test_queue_leaves_nothing_behind(self, d: ScheduleDriver) -> None:
         """The group that a next run could wait on goes with its job."""
         await d.put(overlap="queue", keep=1)
@@ -219,7 +235,13 @@ class OverlapContract(SchedulesFixture):
         assert len(await d.jobs_of()) == 2
         assert [run.state for run in await d.runs()] == ["dead", "dead"], "their ends were written down"
 
-    @pytest.mark.parametrize("between", ["complete", "cancelled", "expired"])
+    async def test_a_run_that_expired_has_failed_too(self, d: ScheduleDriver) -> None:
+        await d.put(stop_after=2)
+        await d.ran("dead")
+        await d.ran("expired")
+        assert await d.fire() == "stopped"
+
+    @pytest.mark.parametrize("between", ["complete", "cancelled"])
     async def test_only_failures_in_a_row_stop_it(self, d: ScheduleDriver, between: str) -> None:
         await d.put(stop_after=2)
         for kind in ("dead", between, "dead"):

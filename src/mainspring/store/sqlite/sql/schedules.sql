@@ -22,6 +22,10 @@ ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, next = excluded.nex
 -- What a fire changes. By its place, which was read in the same transaction.
 UPDATE schedules SET next = ?, due = ?, fired_to = ?, runs = ?, missed = ?, skipped = ?, number = ? WHERE seq = ?;
 
+-- name: touch
+-- Of one whose definition cannot be read, and so stays as it is. By its place, as above.
+UPDATE schedules SET revision = ?, paused = ?, changed = ?, dropped = ? WHERE seq = ?;
+
 -- name: changed
 UPDATE schedule_changes SET number = number + 1;
 
