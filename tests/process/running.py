@@ -18,7 +18,7 @@ from mainspring.app.app import App
 from mainspring.model.record import JobRecord
 
 SHOP = """
-import asyncio, ctypes, json, os, signal, sys, time
+import asyncio, ctypes, gc, json, os, signal, sys, time
 from mainspring import App
 
 app = App()
@@ -96,6 +96,10 @@ async def fork(name: str, how: str) -> None:
         os._exit(0)
     write(name, "begin", os.getpid(), child)
     await asyncio.sleep(300)
+
+@app.task(name="collect")
+async def collect(name: str) -> None:
+    write(name, "looked at", len(gc.get_objects()), "of", gc.get_freeze_count())
 
 @app.task(name="die")
 async def die(name: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mainspring.app.app import App
+from mainspring.model.every import Every
 from tests.process.running import Run, Shop, enqueue, lives, record, until_state, wait_until
 
 pytestmark = [
@@ -227,6 +228,16 @@ def test_a_worker_that_was_asked_to_stop_by_somebody_else_is_replaced(shop: Shop
         assert run.until_up(2)[1] != worker
 
 
+def test_a_full_collection_of_garbage_looks_at_little(shop: Shop) -> None:
+    """What was imported before the first job is out of its sight: it would hold every job up each time."""
+    enqueue(shop, "collect", name="a")
+    with shop.run("--drain") as run:
+        assert run.code() == 0
+    ((_, _, _, seen, _, frozen),) = shop.lines("a")
+    assert int(frozen) > 10_000
+    assert int(seen) < int(frozen) / 4
+
+
 # --- tasks with process=True ----------------------------------------------------------------------
 
 
@@ -272,6 +283,36 @@ def test_drain_works_everything_and_ends(shop: Shop, processes: str) -> None:
         assert run.code() == 0
     assert [record(shop, job).state for job in jobs] == ["completed"] * 10
     assert len(shop.lines()) == 20
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_drain_fires_and_runs_the_slots_that_are_due_and_no_later_ones(shop: Shop, processes: str) -> None:
+    """On a fresh store, as one that a cron job of the system starts; the slots come faster than their jobs run."""
+
+    async def put() -> None:
+        async with App(shop.url) as app:
+            mark = app.remote("mark")
+            await app.schedules.put("minutely", Every(60), mark.bind(name="minutely"))
+            await app.schedules.put("dense", Every(0.2), mark.bind(name="dense", seconds=0.5), overlap="queue")
+            await app.schedules.put("later", Every(60, first="after"), mark.bind(name="later"))
+
+    asyncio.run(put())
+    with shop.run("--drain", "--processes", processes) as run:
+        assert run.code() == 0
+    assert len(shop.lines("minutely", "end")) == 1
+    assert 1 <= len(shop.lines("dense", "end")) == len(shop.lines("dense", "begin"))
+    assert shop.lines("later") == []
+    left = asyncio.run(counted(shop))
+    assert {state for state, number in left.items() if number} == {"completed"}
+
+
+async def counted(shop: Shop) -> dict[str, int]:
+    """How many jobs there are, by state."""
+    async with App(shop.url) as app:
+        numbers: dict[str, int] = {}
+        for count in await (await app.store()).counts():
+            numbers[count.state] = numbers.get(count.state, 0) + count.number
+        return numbers
 
 
 def test_drain_ends_beside_work_that_is_not_its_own(shop: Shop) -> None:

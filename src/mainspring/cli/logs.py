@@ -11,7 +11,7 @@ from typing import Final
 
 from mainspring.cli.settings import LogFormat
 
-IDS: Final = ("job_id", "task", "attempt", "worker")
+IDS: Final = ("job_id", "task", "attempt", "worker", "schedule", "slot")
 """What a record may carry beside its text. Payloads are never logged."""
 
 

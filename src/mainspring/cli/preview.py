@@ -15,13 +15,13 @@ from mainspring.model.every import Every
 from mainspring.model.triggers import Slot, Trigger, moment_of
 
 
-def trigger_given(cron: str, daily: str, every: float | None, tz: str) -> Trigger:
+def trigger_given(cron: str, daily: str, every: str, tz: str) -> Trigger:
     """The trigger of these options. Raises BadParameter unless there is exactly one, and for one that is none."""
-    if sum((bool(cron), bool(daily), every is not None)) != 1:
+    if sum(map(bool, (cron, daily, every))) != 1:
         raise typer.BadParameter("give one of them: an ID, --cron, --daily or --every", param_hint="ID")
     try:
-        if every is not None:
-            return Every(every)
+        if every:
+            return Every(_seconds(every))
         return Cron(cron, tz=tz or "UTC") if cron else Daily(_time(daily), tz=tz or "UTC")
     except InvalidTrigger as error:
         hint = "--cron" if cron else "--daily" if daily else "--every"
@@ -53,6 +53,13 @@ def print_slots(slots: Sequence[Slot], zone: tzinfo | None, *, as_json: bool) ->
         print_table(("LOCAL", "UTC", "DST"), slot_rows(slots, zone))
     else:
         typer.echo("no fires", err=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidTrigger(f"an interval is a number of seconds such as 300, not {text!r}") from None
 
 
 def _time(text: str) -> time:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Final, NamedTuple
@@ -10,7 +11,7 @@ import msgspec
 
 from mainspring.cli.tables import Json
 from mainspring.cli.trigger_words import duration_words, iso, moment_words, trigger_words
-from mainspring.model.schedule import Definition, Run, ScheduleRecord
+from mainspring.model.schedule import FAILED, Definition, Run, ScheduleRecord
 from mainspring.model.trigger_kinds import KIND
 from mainspring.model.triggers import Trigger
 
@@ -18,21 +19,30 @@ HEADS: Final = ("ID", "STATE", "TRIGGER", "NEXT", "LAST", "RUNS", "MISSED", "SKI
 RUN_HEADS: Final = ("NUMBER", "KIND", "SLOT", "STATE", "STARTED", "TOOK", "ATTEMPTS", "JOB", "ERROR")
 
 _LONGEST_ERROR: Final = 80
+_UNREADABLE: Final = "unreadable"
+_TOLD_OF_UNREADABLE: Final = {"id", "state", "unreadable", "declared by", "created", "changed", "last slot", "counted"}
 
 
 class Listed(NamedTuple):
-    """A schedule with what is told of it: its trigger (None: of a kind that is not known here), its newest record."""
+    """A schedule with what is told of it: its trigger (None: it cannot be read here), its newest run.
+
+    `task_known`: whether the app has its task; None when no app was named.
+    """
 
     record: ScheduleRecord
     trigger: Trigger | None
     last: Run | None
+    task_known: bool | None = None
 
 
 def trigger_said(listed: Listed) -> str:
     """In short; of an unknown trigger the name of its kind."""
+    if listed.record.unreadable:
+        return _UNREADABLE
     if listed.trigger is not None:
         return trigger_words(listed.trigger)
-    return f"{_plain(listed.record.definition).get(KIND)} (own: name --app)"
+    kind = (_plain(listed.record.definition) or {}).get(KIND)
+    return _UNREADABLE if kind is None else f"{kind} (own: name --app)"
 
 
 def row(listed: Listed, zone: tzinfo) -> tuple[str | int, ...]:
@@ -42,7 +52,7 @@ def row(listed: Listed, zone: tzinfo) -> tuple[str | int, ...]:
         record.id,
         record.state,
         trigger_said(listed),
-        next_words(record, zone),
+        next_words(record, zone, seconds=True),
         "-" if listed.last is None else listed.last.state or "-",
         record.runs,
         record.missed,
@@ -50,23 +60,37 @@ def row(listed: Listed, zone: tzinfo) -> tuple[str | int, ...]:
     )
 
 
-def next_words(record: ScheduleRecord, zone: tzinfo) -> str:
-    """When it fires next, with its jitter."""
-    if record.state != "active":
+def next_words(record: ScheduleRecord, zone: tzinfo, *, seconds: bool = False) -> str:
+    """When it fires next, with its jitter; in whole seconds, or else with a word about the jitter."""
+    if record.state != "active" or record.unreadable:
         return "-"
-    return "after the run" if record.next is None or record.due is None else moment_words(record.due, zone)
+    if record.next is None or record.due is None:
+        return "after the run"
+    if seconds:
+        return moment_words(math.floor(record.due), zone)
+    jitter = "" if record.due == record.next else f" (slot {moment_words(record.next, zone)}, and its jitter)"
+    return f"{moment_words(record.due, zone)}{jitter}"
+
+
+def unknown_task(record: ScheduleRecord) -> str:
+    """What is said of a schedule whose task the app does not have."""
+    return (
+        f"{record.id}: this app has no task {record.definition.template.task!r}; where no worker knows it, its jobs wait "
+        "for ever"
+    )
 
 
 def pairs(listed: Listed, zone: tzinfo) -> list[tuple[str, str]]:
     """The lines of `show` about the schedule itself; "" where there is nothing to say."""
     record, definition = listed.record, listed.record.definition
     template = definition.template
-    return [
+    told = [
         ("id", record.id),
-        ("state", f"paused: {record.paused}" if record.paused else record.state),
+        ("state", _state(record)),
+        ("unreadable", record.unreadable),
         ("trigger", trigger_said(listed)),
         ("next", next_words(record, zone).strip("-")),
-        ("task", f"{template.task} {template.version}".rstrip()),
+        ("task", _task(listed)),
         ("queue", f"{template.queue}, priority {template.priority}" if template.priority else template.queue),
         ("arguments", template.payload.decode(errors="replace")),
         ("tags", ", ".join(template.tags)),
@@ -85,6 +109,7 @@ def pairs(listed: Listed, zone: tzinfo) -> list[tuple[str, str]]:
         ("last slot", _moment(record.fired_to or None, zone)),
         ("counted", f"{record.runs} runs, {record.missed} missed, {record.skipped} skipped"),
     ]
+    return [pair for pair in told if not record.unreadable or pair[0] in _TOLD_OF_UNREADABLE]
 
 
 def run_row(run: Run, zone: tzinfo) -> tuple[str | int, ...]:
@@ -110,9 +135,11 @@ def as_json(listed: Listed) -> Json:
         "id": record.id,
         "state": record.state,
         "paused": record.paused or None,
+        "unreadable": record.unreadable or None,
         "trigger": _plain(record.definition),
-        "task": record.definition.template.task,
-        "queue": record.definition.template.queue,
+        "task": None if record.unreadable else record.definition.template.task,
+        "task_known": listed.task_known,
+        "queue": None if record.unreadable else record.definition.template.queue,
         "next": iso(record.next),
         "due": iso(record.due),
         "runs": record.runs,
@@ -123,27 +150,11 @@ def as_json(listed: Listed) -> Json:
 
 
 def as_json_in_full(listed: Listed) -> Json:
-    """The same with its definition."""
+    """The same with its definition, if that can be read."""
     record, definition = listed.record, listed.record.definition
-    template = definition.template
     return {
         **as_json(listed),
-        "arguments": _value(template.payload),
-        "version": template.version,
-        "priority": template.priority,
-        "tags": template.tags,
-        "metadata": _value(template.metadata),
-        "misfire": definition.misfire,
-        "misfire_limit": definition.misfire_limit,
-        "misfire_grace": definition.misfire_grace,
-        "overlap": definition.overlap,
-        "jitter": definition.jitter,
-        "start_at": iso(definition.start_at),
-        "end_at": iso(definition.end_at),
-        "max_runs": definition.max_runs,
-        "stop_after": definition.stop_after,
-        "keep": definition.keep,
-        "keep_for": definition.keep_for,
+        **({} if record.unreadable else _definition_json(definition)),
         "declared_by": record.declared_by or None,
         "revision": record.revision,
         "created": iso(record.created),
@@ -171,6 +182,41 @@ def run_json(run: Run) -> Json:
     }
 
 
+def _definition_json(definition: Definition) -> Json:
+    template = definition.template
+    return {
+        "arguments": _value(template.payload),
+        "version": template.version,
+        "priority": template.priority,
+        "tags": template.tags,
+        "metadata": _value(template.metadata),
+        "misfire": definition.misfire,
+        "misfire_limit": definition.misfire_limit,
+        "misfire_grace": definition.misfire_grace,
+        "overlap": definition.overlap,
+        "jitter": definition.jitter,
+        "start_at": iso(definition.start_at),
+        "end_at": iso(definition.end_at),
+        "max_runs": definition.max_runs,
+        "stop_after": definition.stop_after,
+        "keep": definition.keep,
+        "keep_for": definition.keep_for,
+    }
+
+
+def _state(record: ScheduleRecord) -> str:
+    if record.paused != FAILED:
+        return f"paused: {record.paused}" if record.paused else record.state
+    number = record.definition.stop_after
+    return f"paused: {FAILED}, {number} in a row; go on: mainspring schedules resume {record.id}"
+
+
+def _task(listed: Listed) -> str:
+    template = listed.record.definition.template
+    name = f"{template.task} {template.version}".rstrip()
+    return f"{name} (this app has no such task)" if listed.task_known is False else name
+
+
 def _misfire(definition: Definition) -> str:
     words = f"all, at most {definition.misfire_limit}" if definition.misfire == "all" else definition.misfire
     grace = definition.misfire_grace
@@ -190,8 +236,12 @@ def _number(value: int | None, unit: str = "") -> str:
     return "" if value is None else f"{value}{unit}"
 
 
-def _plain(definition: Definition) -> Mapping[str, object]:
-    return msgspec.json.decode(definition.trigger, type=dict[str, object])
+def _plain(definition: Definition) -> Mapping[str, object] | None:
+    """The trigger as stored; None when that is no such thing."""
+    try:
+        return msgspec.json.decode(definition.trigger, type=dict[str, object])
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 def _value(data: bytes) -> object:

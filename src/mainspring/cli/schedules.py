@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +20,9 @@ from mainspring.errors import ScheduleNotFound
 schedules = typer.Typer(
     name="schedules", help="Look at schedules, pause, resume and trigger them.", no_args_is_help=True
 )
+
+MOST_SHOWN: Final = 10_000
+"""Fires and runs that are shown at most; a schedule keeps no more runs."""
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The schedule.", show_default=False)]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="The schedules.", show_default=False)]
@@ -49,7 +52,8 @@ def list_(
     """List the schedules, by id.
 
     For each: its state, its trigger, when it fires next (on the clock of `--tz`), the state of its newest run, and how
-    many slots have run, were missed (too late) and skipped (another run went on).
+    many slots have run, were missed (too late) and skipped (another run went on). With `--app`, schedules of tasks that
+    the app does not know are named.
 
     Exit codes: 0 done; 1 the store cannot be reached, or refuses; 2 no store is named.
     """
@@ -64,8 +68,8 @@ def list_(
 def show(
     id: Id,  # noqa: A002  # the word on the command line
     *,
-    fires: Annotated[int, typer.Option(min=0, help="So many of its next fires.")] = 5,
-    runs: Annotated[int, typer.Option(min=0, help="So many of its last runs.")] = 10,
+    fires: Annotated[int, typer.Option(min=0, max=MOST_SHOWN, help="So many of its next fires.")] = 5,
+    runs: Annotated[int, typer.Option(min=0, max=MOST_SHOWN, help="So many of its last runs.")] = 10,
     tz: Tz = "",
     json: Json = False,
     url: UrlOption = "",
@@ -93,8 +97,8 @@ def preview(
     cron: Annotated[str, typer.Option(metavar="EXPRESSION", help='Such as "0 9 * * 1-5".', show_default=False)] = "",
     daily: Annotated[str, typer.Option(metavar="HH:MM", help="Such as 02:30.", show_default=False)] = "",
     every: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Such as 60; from --after on.", show_default=False)
-    ] = None,
+        str, typer.Option(metavar="SECONDS", help="Such as 60; from --after on.", show_default=False)
+    ] = "",
     tz: Annotated[
         str,
         typer.Option(
@@ -104,7 +108,7 @@ def preview(
     after: Annotated[
         str, typer.Option(metavar="TIME", help="Fires later than this. [default: now]", show_default=False)
     ] = "",
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="So many.")] = 10,
+    count: Annotated[int, typer.Option("--count", "-n", min=0, max=MOST_SHOWN, help="So many.")] = 10,
     json: Json = False,
     url: UrlOption = "",
     app: AppPlace = "",
@@ -125,7 +129,7 @@ def preview(
         trigger = previews.trigger_given(cron, daily, every, tz)
         previews.print_slots(trigger.preview(count, after=previews.after_given(after, zone)), zone, as_json=json)
         return
-    if cron or daily or every is not None or after:
+    if cron or daily or every or after:
         raise typer.BadParameter(
             "an ID is for a stored schedule, --cron, --daily, --every and --after for another trigger: not both",
             param_hint="ID",
@@ -203,13 +207,22 @@ def remove(
 ) -> None:
     """Remove schedules. Their jobs go on, unless `--cancel` is given.
 
+    One that code declares comes back when a worker of its app starts: pause it, or delete it from the code.
+
     Exit codes: 0 done; 1 there is no such schedule, or the store refuses; 2 no store is named.
     """
 
     async def one(used: App, id: str) -> None:  # noqa: A002  # as above
+        declared_by = (await used.schedules.get(id)).declared_by
         if not await used.schedules.remove(id, wait=wait, cancel=cancel):
             raise await _unknown(used, id)
         print(f"{id} is removed")
+        if declared_by:
+            typer.echo(
+                f"{id} is declared in the code of {declared_by}, and comes back when a worker of that starts: delete it "
+                "from the code, or pause it instead",
+                err=True,
+            )
 
     raise typer.Exit(ask_app(url, app, _each(ids, one)))
 

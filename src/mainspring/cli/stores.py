@@ -16,7 +16,7 @@ from mainspring.app.app import App
 from mainspring.app.connection import URL_VARIABLE
 from mainspring.cli.loading import NotLoaded, load_app
 from mainspring.cli.settings import Exit
-from mainspring.errors import MainspringError, StoreUnsuitable, StoreUrlError
+from mainspring.errors import InvalidOption, MainspringError, StoreUnsuitable, StoreUrlError
 from mainspring.store.base import Store
 from mainspring.store.open import open_store
 from mainspring.store.url import shown
@@ -94,7 +94,7 @@ def _asked(url: str, app: str, verb: Callable[[Store, App | None, str], Awaitabl
         return _refused(str(error), Exit.USAGE)
     try:
         return asyncio.run(_closing(store, verb(store, loaded, shown(named))))
-    except Refusal as error:
+    except (Refusal, InvalidOption) as error:  # the fault of what was asked, not of the store
         return _refused(str(error), Exit.FAILED)
     except MainspringError as error:
         text = str(error)

@@ -19,6 +19,7 @@ COLOURS: Final[Mapping[str, str]] = {
     "dead": "red",
     "expired": "red",
     "removed": "red",
+    "unreadable": "red",
 }
 """Of a cell that says just this; the terminal shows them, a file or a pipe gets none."""
 

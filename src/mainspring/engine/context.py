@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mainspring.clock import moment
 from mainspring.codec import decode, encode
-from mainspring.engine.history import NOT_HERE, History, nothing
+from mainspring.engine.history import NOT_HERE, ContextSync, History, nothing
 from mainspring.errors import AppError
 from mainspring.model.record import JobRecord
 from mainspring.store.base import Inside
@@ -48,6 +48,20 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:  # Any: the signature that logging has
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
+
+
+def ids_of(job: JobRecord) -> dict[str, object]:
+    """What a record of the log about a job carries beside its text; `schedule` and `slot` (UTC) where it has them.
+
+    >>> ids_of(JobRecord(id="7", task="poll", state="ready", created=0.0, due=0.0, schedule="poll", slot=60.0))
+    {'job_id': '7', 'task': 'poll', 'attempt': 0, 'schedule': 'poll', 'slot': '1970-01-01T00:01:00+00:00'}
+    """
+    ids: dict[str, object] = {"job_id": job.id, "task": job.task, "attempt": job.attempt}
+    if job.schedule is not None:
+        ids["schedule"] = job.schedule
+        if job.slot is not None:
+            ids["slot"] = moment(job.slot).isoformat()
+    return ids
 
 
 class Context:
@@ -180,7 +194,8 @@ class Context:
         """When the newest completed run of this schedule before this one ended, to be awaited; None when there is none.
 
         Runs that failed do not count, and none of an earlier attempt of this job. As far back as the schedule keeps its
-        runs (`keep`). Without a schedule it is None. Raises AppError in a task that runs in a thread or a child process.
+        runs (`keep`). Without a schedule it is None. Raises AppError in a thread, where it is
+        `ctx.sync.last_completed()`, and in a child process, which cannot ask its worker.
 
             since = await ctx.last_completed()
         """
@@ -190,6 +205,11 @@ class Context:
         if self._around.history is None:
             raise AppError(NOT_HERE)
         return self._around.history.last_completed(self.job, schedule)
+
+    @property
+    def sync(self) -> ContextSync:
+        """The same verbs for blocking code: a task that runs in a thread."""
+        return ContextSync(self.job, self._around.history)
 
     @property
     def metadata(self) -> dict[str, object]:
@@ -236,10 +256,12 @@ class Context:
 
     @property
     def logger(self) -> JobLogger:
-        """A logger whose records carry `job_id`, `task` and `attempt`; its name is `mainspring.task.` + the task's."""
+        """A logger whose records carry `job_id`, `task` and `attempt`; its name is `mainspring.task.` + the task's.
+
+        Where a schedule has added the job, they carry `schedule` and `slot`, too.
+        """
         if self._logger is None:
-            ids: dict[str, object] = {"job_id": self.job.id, "task": self.job.task, "attempt": self.job.attempt}
-            self._logger = JobLogger(logging.getLogger(f"mainspring.task.{self.job.task}"), ids)
+            self._logger = JobLogger(logging.getLogger(f"mainspring.task.{self.job.task}"), ids_of(self.job))
         return self._logger
 
     def progress(self, value: object) -> None:

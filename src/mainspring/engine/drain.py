@@ -14,6 +14,7 @@ from mainspring.engine.fetch import Fetch
 from mainspring.engine.gate import Gate
 from mainspring.engine.running import Register
 from mainspring.engine.settler import Settler
+from mainspring.model.schedule import ScheduleRecord
 from mainspring.store.base import Filter, Store
 
 log = logging.getLogger("mainspring.engine")
@@ -43,6 +44,15 @@ Known = Callable[[str, str, str], bool]
 
 def anything(_queue: str, _task: str, _version: str) -> bool:
     """Every job counts."""
+    return True
+
+
+Fires = Callable[[ScheduleRecord], bool]
+"""Says of a schedule that is due whether somebody will fire it."""
+
+
+def any_schedule(_schedule: ScheduleRecord) -> bool:
+    """Every schedule is fired."""
     return True
 
 
@@ -156,6 +166,7 @@ async def idle(
     *,
     known: Known = anything,
     paused: Callable[[], Collection[str]] = tuple,
+    fires: Fires = any_schedule,
     poll: float = 1.0,
 ) -> None:
     """Return when no work is left: nothing ready, nothing running, nothing to come back after a failure.
@@ -163,13 +174,53 @@ async def idle(
     Jobs that were added for later do not count, nor do those that sleep or repeat. `known(queue, task, version)` says
     whose jobs count; others would wait for a worker that runs them. What is ready in a queue that is `paused()` does
     not count either.
+
+    Of schedules those count that are due when this is called, and that `fires(schedule)` does not rule out; also those
+    that are put or changed meanwhile to be due at once. Slots to come do not, or it would never end.
     """
     pause = 0
-    while await busy(store, known, paused):
+    slots = Slots(store, known, paused, fires)
+    # A slot becomes a job in one commit, and a job may put a schedule: so slots are looked at before and after jobs.
+    while await slots.left() or await busy(store, known, paused) or await slots.left():
         # A hint may be for anything and come often, so the reads keep a growing distance.
         await asyncio.sleep(_PAUSES[pause])
         await store.wait((), min(poll, 10 * _PAUSES[pause]))
         pause = min(pause + 1, len(_PAUSES) - 1)
+
+
+class Slots:
+    """The slots that were due when they were first asked for, and those that a change has made due at once since."""
+
+    def __init__(self, store: Store, known: Known, paused: Callable[[], Collection[str]], fires: Fires) -> None:
+        self._store = store
+        self._known = known
+        self._paused = paused
+        self._fires = fires
+        self._asked: float | None = None
+
+    async def left(self) -> bool:
+        """Whether one of them has not been fired yet."""
+        if not self._store.features.schedules:
+            return False
+        without: set[str] = set()
+        while True:
+            due = await self._store.due_schedules(_PAGE, without=without)
+            self._asked = due.now if self._asked is None else self._asked
+            if any(self._counts(each.schedule, self._asked) for each in due.schedules):
+                return True
+            if len(due.schedules) < _PAGE:
+                return False
+            without.update(each.schedule.id for each in due.schedules)
+
+    def _counts(self, schedule: ScheduleRecord, asked: float) -> bool:
+        job = schedule.definition.template
+        return (
+            schedule.due is not None
+            and schedule.due <= max(asked, schedule.changed)
+            and job.queue not in self._paused()
+            and self._known(job.queue, job.task, job.version)
+            and self._fires(schedule)
+        )
 
 
 async def busy(store: Store, known: Known = anything, paused: Callable[[], Collection[str]] = tuple) -> bool:

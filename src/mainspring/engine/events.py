@@ -77,7 +77,10 @@ class ScheduleFired:
 
 @dataclass(frozen=True, slots=True)
 class SlotsMissed:
-    """`number` slots of a schedule, from `first` to `last`, came too late to run; the times are in UTC."""
+    """`number` slots of a schedule, from `first` to `last`, came too late to run; the times are in UTC.
+
+    `number` is counted as `count` of a run is: in a long gap it means "at least".
+    """
 
     schedule: str
     number: int

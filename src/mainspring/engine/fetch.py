@@ -77,6 +77,7 @@ class Fetch:
         self._looked = self._loop.time()
         self._tidied = self._looked
         self._suspects_asked = float("-inf")
+        self._suspect: str | None = None
         self._compare = False
         self._heard: frozenset[str] = frozenset()
         self._compared = float("-inf")
@@ -101,7 +102,7 @@ class Fetch:
 
     def room(self) -> None:
         """There may be room for more."""
-        if self._limited:
+        if self._limited or self._suspect_is_over():
             self._more = True
         if self._more:
             self._wake.set()
@@ -183,6 +184,13 @@ class Fetch:
         self._suspects_asked = now
         return 1
 
+    def _suspect_is_over(self) -> bool:
+        """Whether the store knows by now how the last suspect ended: it gives out the next one only then."""
+        if self._suspect is None or self._suspect in self._mine:
+            return False
+        self._suspect = None
+        return True
+
     def _take(self, jobs: Sequence[JobRecord], now: float) -> None:
         entries: list[Entry] = []
         mine, lane_of = self._mine, self._limits.lane
@@ -196,6 +204,7 @@ class Fetch:
                 lane = lane_of(*key)
             entry = Entry(job, lane, now)
             if job.suspect:
+                self._suspect = job.id
                 self._gate.hold(entry)
             else:
                 entries.append(entry)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from mainspring.clock import moment
+from mainspring.engine.blocking import result_of, running_loop
 from mainspring.engine.patient import patiently
 from mainspring.errors import AppError
 from mainspring.model.record import JobRecord
@@ -28,13 +29,17 @@ class History:
 
     def last_completed(self, job: JobRecord, schedule: str) -> Awaitable[datetime | None]:
         """The end of the newest completed run before the one of this job. Raises AppError in another thread."""
-        try:
-            here = asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            here = False
-        if not here:
-            raise AppError(NOT_HERE)
+        if running_loop() is not self._loop:
+            raise AppError(IN_A_THREAD)
         return self._last_completed(job.id, schedule)
+
+    def last_completed_blocking(self, job: JobRecord, schedule: str) -> datetime | None:
+        """The same for another thread, which waits. Raises AppError in the loop itself, AppClosed when that ends."""
+        if running_loop() is self._loop:
+            raise AppError(
+                "this is the worker's own event loop, which .sync would block for ever: await the verb itself"
+            )
+        return result_of(partial(self._last_completed, job.id, schedule), self._loop)
 
     async def _last_completed(self, job: str, schedule: str) -> datetime | None:
         for limit in _PAGES:
@@ -47,9 +52,33 @@ class History:
         return None
 
 
+class ContextSync:
+    """What a Context has to await, for blocking code: `ctx.sync`, in a task that runs in a thread."""
+
+    __slots__ = ("_history", "_job")
+
+    def __init__(self, job: JobRecord, history: History | None) -> None:
+        self._job = job
+        self._history = history
+
+    def last_completed(self) -> datetime | None:
+        """See `Context.last_completed`. Waits for the worker's loop.
+
+        Raises AppError in that loop itself and in a child process (`process=True`), AppClosed when the loop ends.
+        """
+        schedule = self._job.schedule
+        if schedule is None:
+            return None
+        if self._history is None:
+            raise AppError(NOT_HERE)
+        return self._history.last_completed_blocking(self._job, schedule)
+
+
+IN_A_THREAD: Final = "last_completed() is awaited in the worker's own loop; in a thread call ctx.sync.last_completed()"
+
 NOT_HERE: Final = (
-    "only an async task can ask for last_completed(), with await, in the worker's own loop; in a thread or a child process"
-    " read it in the task that enqueues this one, and pass it as an argument"
+    "last_completed() asks the worker, which cannot be reached from a child process or outside of a worker; read it in the"
+    " task that enqueues this one, and pass it as an argument"
 )
 
 

@@ -84,7 +84,7 @@ class Parts:
         self._loops: set[str] = set()
         self._mine: dict[str, int] = {}
         around.history = History(store, loop) if store.features.schedules else None
-        self.scheduler = self._make_scheduler(ids, triggers)
+        self.scheduler = self._make_scheduler(ids, triggers, registry)
         """None when the store has no schedules, or this worker is not to fire them."""
         self.limits = Limits(registry, settings)
         self._buffer = Buffer()
@@ -251,7 +251,7 @@ class Parts:
         limit = self._settings.stall_limit
         return None if limit is None else max(limit, self.register.longest_timeout())
 
-    def _make_scheduler(self, ids: IdSource, triggers: TriggerKinds) -> Scheduler | None:
+    def _make_scheduler(self, ids: IdSource, triggers: TriggerKinds, registry: Registry) -> Scheduler | None:
         if not (self._settings.schedules and self._store.features.schedules):
             return None
         return Scheduler(
@@ -262,6 +262,7 @@ class Parts:
             random=self._random,
             on_fired=self._fired,
             hub=self._hub,
+            knows=registry.knows,
         )
 
     def _make_sweeps(self) -> Sweeps:

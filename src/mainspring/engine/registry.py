@@ -59,6 +59,10 @@ class Registry:
             raise TaskNotFound(f"no task {name!r} is registered here; known: {known}")
         return task
 
+    def knows(self, name: str, version: str = "") -> bool:
+        """Whether there is such a task."""
+        return (name, version) in self._tasks
+
     def __iter__(self) -> Iterator[Registered]:
         """All tasks, by name."""
         return iter([self._tasks[key] for key in sorted(self._tasks)])

@@ -11,16 +11,20 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, assert_never
 
 from mainspring.clock import moment
 from mainspring.engine.events import ScheduleFired, ScheduleStopped, SlotsMissed
 from mainspring.engine.patient import patiently
+from mainspring.engine.schedule_log import Strangers, missed_between, missed_line, stopped_line
+from mainspring.engine.stuck import Stuck
 from mainspring.engine.triggers import Readings
-from mainspring.errors import StoreClosed, StoreFull, StoreUnavailable, StoreUnsuitable
+from mainspring.errors import StoreClosed, StoreError, StoreFull, StoreUnavailable, StoreUnsuitable
 from mainspring.events import Hub
 from mainspring.ids import IdSource
-from mainspring.model.schedule import FAILED, Fire, FireAnswer, ScheduleRecord, SlotJob
+from mainspring.model.firing import runs_needed
+from mainspring.model.schedule import FAILED, Fire, FireAnswer, Overlap, ScheduleRecord, SlotJob
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.store.base import Due, DueSchedule, Schedules
 
@@ -43,16 +47,24 @@ SLICE: Final = 0.005
 
 STEP_BACK: Final = 0.005
 FARTHEST_BACK: Final = 0.05
-"""Seconds by which a scheduler that comes too late looks later: the first time about, and at most."""
+"""Seconds by which a scheduler that comes too late looks later, the first time and in the end: at most, and half at least."""
 
 HINT_WAIT: Final = 60.0
 """Seconds of one wait for hints. Nothing depends on it: who sleeps looks every `poll` seconds."""
 
-NAMED: Final = 5
-"""Schedules that one line of the log names."""
+MISSED_TOLD_EVERY: Final = 1.0
+"""Seconds between two lines in the log about slots that were missed."""
+
+ADDS: Final = frozenset({"fired", "skipped"})
+"""The answers to fires whose slot became a job, or would have but for another run."""
 
 OnFired = Callable[[str, str, str, float], None]
 """Told of jobs that were added: queue, task, version, and seconds until they are due."""
+
+
+def anything(_task: str, _version: str) -> bool:
+    """Every task is known."""
+    return True
 
 
 class Planned(NamedTuple):
@@ -68,7 +80,7 @@ class Look:
     `next`: when there is something to look at again, by the store's clock; `offset` makes it a time of the loop.
     """
 
-    __slots__ = ("late", "missed", "moved", "next", "offset", "sent")
+    __slots__ = ("late", "missed", "moved", "next", "offset", "sent", "stopped")
 
     def __init__(self, offset: float) -> None:
         self.offset = offset
@@ -77,6 +89,7 @@ class Look:
         self.late = 0
         self.moved = 0
         self.missed: list[Planned] = []
+        self.stopped: list[Planned] = []
 
     def again(self, due: float | None) -> None:
         """There is something to look at then."""
@@ -88,7 +101,8 @@ class Scheduler:
     """Fires the schedules of one store, until its loop is cancelled. `wake()` says that one may be due earlier.
 
     `poll` is how long it sleeps at most, in seconds: so long may a step of the clock go unseen, or a change that
-    nobody tells of. `on_fired` is told of jobs that may have been added.
+    nobody tells of. `on_fired` is told of jobs that may have been added. `knows(task, version)` says whether such
+    jobs can be run here.
     """
 
     def __init__(
@@ -101,6 +115,7 @@ class Scheduler:
         random: Callable[[], float],
         on_fired: OnFired,
         hub: Hub,
+        knows: Callable[[str, str], bool] = anything,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
@@ -110,6 +125,11 @@ class Scheduler:
         self._random = random
         self._on_fired = on_fired
         self._hub = hub
+        self._strangers = Strangers(knows)
+        self._stuck = Stuck(self._loop.time)
+        self._missed: list[Fire] = []
+        self._missed_told = -math.inf
+        self._held_to = math.inf
         self._turn = asyncio.Lock()
         self._woken = False
         self._alarm: asyncio.Future[None] | None = None
@@ -131,7 +151,7 @@ class Scheduler:
         while True:
             began = self._loop.time()
             look = await patiently(self._look, "schedules")
-            until = look.next + look.offset + self._back + ROUNDING
+            until = min(look.next + look.offset + self._back + ROUNDING, self._stuck.next)
             await self._sleep(until, apart=began + APART, fired=look.sent > 0)
 
     async def run_hints(self) -> None:
@@ -145,18 +165,35 @@ class Scheduler:
         while (await patiently(self._look, "schedules")).moved:  # noqa: ASYNC110  # nothing is waited for
             await asyncio.sleep(0)
 
+    async def hold(self) -> None:
+        """Fire no slot from now on that was not due yet, but for those that a change of their schedule makes due at once.
+
+        Who works off what is due would have no end otherwise, where slots come as fast as their jobs run.
+        """
+        ask = partial(self._store.due_schedules, 1)
+        self._held_to = (await patiently(ask, "schedules")).now
+
+    def fires(self, schedule: ScheduleRecord) -> bool:
+        """Whether it fires this one now that it is due: neither set aside, nor held back by `hold`."""
+        return self._is_wanted(schedule) and schedule.id not in self._readings.aside
+
     async def _look(self) -> Look:
         # Asked again as a whole when the store fails: what was decided before an outage is not right after it.
         async with self._turn:
             self._woken = False
-            due = await self._store.due_schedules(LIMIT, without=self._readings.aside)
+            due = await self._store.due_schedules(LIMIT, without=self._readings.aside | self._stuck.resting())
             look = Look(self._loop.time() - due.now)
             look.again(due.next_due)
+            if self._held_to < math.inf:
+                due = due._replace(schedules=[each for each in due.schedules if self._is_wanted(each.schedule)])
             if len(due.schedules) >= LIMIT:
                 look.again(due.now)
             await self._fire_all(due, look)
             self._stand(look)
             self._tell_missed(look)
+            await self._tell_stopped(look)
+            for line in self._strangers.lines():
+                log.warning(line)
             return look
 
     async def _fire_all(self, due: Due, look: Look) -> None:
@@ -166,7 +203,7 @@ class Scheduler:
             if self._is_for_others(seen.schedule, due.now):
                 look.again(seen.schedule.due)
                 continue
-            planned = self._plan(seen, due.now)
+            planned = self._plan(seen, min(due.now, self._end_for(seen.schedule)))
             if planned is None:
                 continue
             batch.append(planned)
@@ -178,6 +215,14 @@ class Scheduler:
         if batch:
             await self._send(batch, look)
 
+    def _is_wanted(self, schedule: ScheduleRecord) -> bool:
+        """Whether it is not held back."""
+        return schedule.due is None or schedule.due <= self._end_for(schedule)
+
+    def _end_for(self, schedule: ScheduleRecord) -> float:
+        """What came due later is held back; `changed` lets the first slot of what a job has put run at once."""
+        return max(self._held_to, schedule.changed)
+
     def _is_for_others(self, schedule: ScheduleRecord, now: float) -> bool:
         """Whether it is left to a scheduler that was faster the last time."""
         return self._back > 0 and schedule.due is not None and schedule.due + self._back > now
@@ -187,12 +232,11 @@ class Scheduler:
         decision = self._readings.decided(seen, now)
         if decision is None or schedule.due is None:
             return None
-        new = self._ids
         fire = Fire(
             schedule=schedule.id,
             revision=schedule.revision,
             expected=schedule.due,
-            slots=tuple([SlotJob(slot, new(), new()) for slot in decision.slots]),
+            slots=self._jobs_of(schedule.definition.overlap, decision.slots),
             missed=decision.missed,
             missed_from=decision.missed_from,
             missed_to=decision.missed_to,
@@ -201,6 +245,12 @@ class Scheduler:
             due=decision.due,
         )
         return Planned(schedule, fire)
+
+    def _jobs_of(self, overlap: Overlap, slots: Sequence[float]) -> tuple[SlotJob, ...]:
+        """A job for each slot; a group only where another run may wait for it."""
+        new = self._ids
+        tied = overlap == "queue" or (overlap == "skip" and len(slots) > 1)
+        return tuple([SlotJob(slot, new(), new() if tied else "") for slot in slots])
 
     async def _send(self, batch: list[Planned], look: Look) -> None:
         answers = await self._answers(batch)
@@ -230,10 +280,13 @@ class Scheduler:
 
     def _note(self, planned: Planned, answer: FireAnswer, look: Look) -> None:
         fire = planned.fire
+        if fire.slots and answer in ADDS:
+            self._strangers.note(planned.schedule)
         match answer:
             case "fired" | "skipped" | "moved":
                 look.moved += 1
                 look.again(fire.due)
+                self._stuck.went_on(fire.schedule)
                 if fire.missed:
                     look.missed.append(planned)
                 if answer == "fired" and self._hub.wanted(ScheduleFired):
@@ -241,9 +294,10 @@ class Scheduler:
             case "stale":
                 look.late += 1
                 look.again(fire.expected)  # it may be due again
+                self._stuck.stale(fire)
             case "stopped":
                 look.moved += 1
-                log.warning("schedule %r is paused: %s", fire.schedule, FAILED)
+                look.stopped.append(planned)
                 self._hub.emit(ScheduleStopped(fire.schedule, FAILED))
             case "paused" | "unknown":
                 pass  # not due any more
@@ -256,24 +310,34 @@ class Scheduler:
             self._on_fired(queue, task, version, delay)
 
     def _stand(self, look: Look) -> None:
-        """Stand back from a scheduler that was faster, and come forward when there is none."""
+        """Stand back from a scheduler that was faster, and come forward when there is none.
+
+        Who wins most of a batch stays, so that one of several that share what is due comes to do it all. How far back
+        is chance, at the most as well, so that of two that stand back alike one comes first; and who wins comes forward
+        by steps, for the one in front may only have been held up once.
+        """
         if look.late * 2 > look.sent:
-            self._back = min(2 * self._back + STEP_BACK * (0.5 + self._random()), FARTHEST_BACK)
+            self._back = min(2 * self._back + STEP_BACK, FARTHEST_BACK) * (0.5 + self._random() / 2)
         elif look.sent:
-            self._back = 0.0
+            self._back = self._back / 2 if self._back > APART else 0.0
 
     def _tell_missed(self, look: Look) -> None:
-        if not look.missed:
-            return
-        number = sum(each.fire.missed for each in look.missed)
-        names = ", ".join(repr(each.fire.schedule) for each in look.missed[:NAMED])
-        more = ", …" if len(look.missed) > NAMED else ""
-        log.warning(
-            "%d slots came too late and were missed, of %d schedules: %s%s", number, len(look.missed), names, more
-        )
-        if self._hub.wanted(SlotsMissed):
+        self._missed += [each.fire for each in look.missed]
+        if self._missed and self._loop.time() >= self._missed_told + MISSED_TOLD_EVERY:
+            log.warning(missed_line(self._missed))
+            self._missed, self._missed_told = [], self._loop.time()
+        if look.missed and self._hub.wanted(SlotsMissed):
             for each in look.missed:
                 self._hub.emit(_missed_event(each.fire))
+
+    async def _tell_stopped(self, look: Look) -> None:
+        for schedule, _ in look.stopped:
+            wanted = runs_needed(schedule)
+            try:
+                runs = await self._store.runs(schedule.id, limit=wanted)
+            except StoreError:
+                runs = []  # it is paused nevertheless, and that is to be told
+            log.warning(stopped_line(schedule, runs))
 
     async def _sleep(self, until: float, *, apart: float, fired: bool) -> None:
         """Until then, or until woken, or as long as it may sleep; after a fire, or woken, in no case before `apart`."""
@@ -303,6 +367,5 @@ def _fired_event(fire: Fire) -> ScheduleFired:
 
 
 def _missed_event(fire: Fire) -> SlotsMissed:
-    first = fire.to if fire.missed_from is None else fire.missed_from
-    last = first if fire.missed_to is None else fire.missed_to
+    first, last = missed_between(fire)
     return SlotsMissed(fire.schedule, fire.missed, moment(first), moment(last))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from mainspring.clock import moment
 from mainspring.engine.attempt import policy_of
 from mainspring.engine.buffer import Entry
-from mainspring.engine.context import Context, Surroundings
+from mainspring.engine.context import Context, Surroundings, ids_of
 from mainspring.engine.events import JobEnded, LeaseLost
 from mainspring.engine.gather import Gather
 from mainspring.engine.outcomes import failure_of
@@ -224,20 +225,29 @@ def _own_hint(job: JobRecord, error: BaseException, policy: Retry) -> float | No
 
 
 def tell_failure(job: JobRecord, settlement: Settlement) -> None:
-    """One line about a failed attempt; its payload is never part of it."""
+    """One line about a failed attempt, and its traceback where DEBUG is logged; its payload is never part of either."""
     failure = settlement.error
     assert failure is not None
-    extra = {"job_id": job.id, "task": job.task, "attempt": job.attempt}
+    extra = ids_of(job)
+    task = job.task if job.schedule is None else f"{job.task}, {_cause(job)}"
     if settlement.kind == "retry":
         if settlement.reason:
-            log.error("job %s of %s: %s", job.id, job.task, settlement.reason, extra=extra)
+            log.error("job %s of %s: %s", job.id, task, settlement.reason, extra=extra)
         log.warning(
             "job %s of %s: attempt %d failed, next in %.3g s: %s: %s",
-            job.id, job.task, job.attempt, settlement.after, failure.type, failure.message, extra=extra,
+            job.id, task, job.attempt, settlement.after, failure.type, failure.message, extra=extra,
         )  # fmt: skip
     else:
         log.error(
             "job %s of %s: attempt %d failed, %s (%s): %s: %s",
-            job.id, job.task, job.attempt, settlement.kind, settlement.reason, failure.type, failure.message,
+            job.id, task, job.attempt, settlement.kind, settlement.reason, failure.type, failure.message,
             extra=extra,
         )  # fmt: skip
+    if failure.traceback:
+        log.debug("job %s of %s: attempt %d:\n%s", job.id, task, job.attempt, failure.traceback, extra=extra)
+
+
+def _cause(job: JobRecord) -> str:
+    """The schedule of a job and its slot, in words."""
+    slot = "triggered" if job.slot is None else f"slot {moment(job.slot)}"
+    return f"schedule {job.schedule!r}, {slot}"

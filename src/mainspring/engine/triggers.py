@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Final
 
 from mainspring.codec import decode, encode
-from mainspring.errors import InvalidTrigger
+from mainspring.errors import EncodingError, InvalidTrigger
 from mainspring.model.catch_up import Decision, decided
-from mainspring.model.schedule import Definition, ScheduleRecord
+from mainspring.model.schedule import Definition, ScheduleRecord, readable
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.model.triggers import Trigger
 from mainspring.store.base import DueSchedule
@@ -21,6 +22,10 @@ KEPT: Final = 20_000
 
 ASIDE_FOR: Final = 60.0
 """Seconds after which a schedule that was set aside is looked at again, when nobody has changed it before."""
+
+
+AGAIN_EVERY: Final = 1.0
+"""Seconds between two times that changes of others let all of them be looked at again."""
 
 
 def pack_trigger(trigger: Trigger, kinds: TriggerKinds) -> bytes:
@@ -51,13 +56,16 @@ class Readings:
         self._read: dict[str, tuple[bytes, float, Trigger]] = {}
         self._aside: dict[str, float] = {}
         self._told: dict[str, int] = {}
+        self._freed = -math.inf
 
     def decided(self, seen: DueSchedule, now: float) -> Decision | None:
         """What is to be done with a schedule; None when that cannot be said, and it was set aside."""
         record = seen.schedule
         try:
             return decided(record, self._trigger_of(record), now, active=seen.active, ended=seen.ended)
-        except Exception as error:  # noqa: BLE001  # whatever a trigger of somebody else's raises
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever a trigger of somebody else's raises; nothing is awaited
             self.set_aside(record, error)
             return None
 
@@ -70,7 +78,7 @@ class Readings:
         self._aside = {each: until for each, until in self._aside.items() if until > now}
         return frozenset(self._aside)
 
-    def set_aside(self, record: ScheduleRecord, error: Exception) -> None:
+    def set_aside(self, record: ScheduleRecord, error: BaseException) -> None:
         """This schedule fails: leave it alone for a while."""
         self._aside[record.id] = self._now() + ASIDE_FOR
         if self._told.get(record.id) == record.revision:
@@ -81,13 +89,16 @@ class Readings:
         log.error(
             "schedule %r does not fire: %s; it is looked at again every minute, and when it is changed",
             record.id,
-            error if isinstance(error, InvalidTrigger) else repr(error),
-            exc_info=None if isinstance(error, InvalidTrigger) else error,
+            _said(record, error) or repr(error),
+            exc_info=None if _said(record, error) else error,
         )
 
     def again(self) -> None:
-        """Somebody has changed schedules: perhaps those that were set aside."""
-        self._aside.clear()
+        """Somebody has changed schedules: perhaps those that were set aside. Believed once a second: reading costs."""
+        if not self._aside:
+            return
+        self._freed = max(self._now(), self._freed + AGAIN_EVERY)
+        self._aside = {each: min(until, self._freed) for each, until in self._aside.items()}
 
     def _trigger_of(self, record: ScheduleRecord) -> Trigger:
         """The trigger, with the beginning of the schedule as its origin."""
@@ -95,8 +106,15 @@ class Readings:
         read = self._read.get(record.id)
         if read is not None and read[0] == data and read[1] == begin:
             return read[2]
-        trigger = trigger_of(record.definition, self._kinds).starting(begin)
+        trigger = trigger_of(readable(record).definition, self._kinds).starting(begin)
         if len(self._read) >= KEPT:
             self._read.clear()
         self._read[record.id] = (data, begin, trigger)
         return trigger
+
+
+def _said(record: ScheduleRecord, error: BaseException) -> str:
+    """What is wrong with what is stored, in words; "" when it is something else."""
+    if record.unreadable:
+        return f"its definition cannot be read ({record.unreadable}); put it again or remove it"
+    return str(error) if isinstance(error, InvalidTrigger | EncodingError) else ""

@@ -114,7 +114,7 @@ class Pruning:
     async def run(self) -> None:
         """Remove what there is to remove now, a bounded batch at a time."""
         if self._store.features.schedules:
-            # First: how a run ended is read from its job.
+            # First: how a run ended is read from its job. What ends meanwhile is written down by `prune` itself.
             while await self._store.prune_runs(PRUNE_LIMIT) >= PRUNE_LIMIT:  # noqa: ASYNC110  # nothing is waited for
                 await asyncio.sleep(0)
         while await self._store.prune(self._retention, PRUNE_LIMIT) >= PRUNE_LIMIT:  # noqa: ASYNC110  # nothing is waited for

@@ -19,6 +19,7 @@ from mainspring.engine.settings import WorkerSettings
 from mainspring.errors import AppError
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
+from mainspring.model.schedule import ScheduleRecord
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.service import Supervisor
 from mainspring.store.base import Store
@@ -111,6 +112,19 @@ class Worker:
             return frozenset()
         await self._parts.scheduler.fire_due()
         return self._parts.scheduler.aside
+
+    async def hold_schedules(self) -> None:
+        """From now on fire what is due already, and what is put or changed to be due at once, and no later slots.
+
+        For whoever works off what there is, and comes to an end.
+        """
+        if self._parts is not None and self._parts.scheduler is not None:
+            await self._parts.scheduler.hold()
+
+    def fires(self, schedule: ScheduleRecord) -> bool:
+        """Whether this schedule, which is due, will be fired: here, or elsewhere when this worker fires none."""
+        scheduler = None if self._parts is None else self._parts.scheduler
+        return scheduler is None or scheduler.fires(schedule)
 
     def serves(self, queue: str, task: str, version: str = "") -> bool:
         """Whether it runs such jobs, while their queue is not paused."""

@@ -45,7 +45,8 @@ class Harness:
     lasts, everything that uses the app uses a fresh memory store. Needs a `VirtualLoop`: tests with the fixture have
     one, other code gets one from `run_virtual`. `concurrency` is how many jobs run at once. `state` is given to tasks
     as `ctx.state` in place of what the app's lifespan would make; without it the lifespan is entered by the first
-    worker, and left at the end of the block. Tasks with `process=True` run in threads.
+    worker, and left at the end of the block. The schedules that the app declares are put, unless `schedules` is False.
+    Virtual time starts at 2026-01-01 00:00 UTC. Tasks with `process=True` run in threads.
 
     >>> from mainspring import App
     >>> from mainspring.testing import hours, run_virtual
@@ -64,16 +65,21 @@ class Harness:
     'Hello Ada'
     """
 
-    def __init__(self, app: App | None = None, *, state: object = FROM_LIFESPAN, concurrency: int = 10) -> None:
+    def __init__(
+        self, app: App | None = None, *, state: object = FROM_LIFESPAN, concurrency: int = 10, schedules: bool = True
+    ) -> None:
         self._app = app
         self._state = state
         self._concurrency = concurrency
+        self._schedules = schedules
         self._stack = AsyncExitStack()
         self._place: Workplace | None = None
 
-    def __call__(self, app: App, *, state: object = FROM_LIFESPAN, concurrency: int = 10) -> Harness:
+    def __call__(
+        self, app: App, *, state: object = FROM_LIFESPAN, concurrency: int = 10, schedules: bool = True
+    ) -> Harness:
         """The harness of this app, to be entered with `async with`."""
-        return Harness(app, state=state, concurrency=concurrency)
+        return Harness(app, state=state, concurrency=concurrency, schedules=schedules)
 
     async def __aenter__(self) -> Self:
         """Raises AppError when the app is open already, or when this loop's time is real."""
@@ -86,7 +92,8 @@ class Harness:
             stack.push_async_callback(store.close)
             stack.enter_context(app.connection.lent(store, clock=loop.clock, ids=ids))
             await stack.enter_async_context(app)
-            await app.schedules.synchronise()
+            if self._schedules:
+                await app.schedules.synchronise()
             self._place = Workplace(
                 store, app.registry, app.events, loop.clock, ids, settings(self._concurrency, RARELY), app.triggers
             )
@@ -131,7 +138,8 @@ class Harness:
     async def drain(self, *, limit: Duration = LIMIT) -> int:
         """Run every job that is due, and those that these add, until none is; returns how many attempts ended.
 
-        Schedules that are due fire first: of the slots that have passed, those that their misfire rule lets run.
+        Schedules that are due fire first: of the slots that have passed, those that their misfire rule lets run. Slots
+        that come while tasks sleep are left to the next `drain`, or to `run`.
 
         Time stands still, but for what tasks sleep. A retry, a delay or a snooze is due later, so it takes an
         `advance` and one more `drain`. Jobs whose task the app does not know, and those in a paused queue, stay where
@@ -142,7 +150,7 @@ class Harness:
     async def run(self, duration: Duration) -> int:
         """Let time pass with a worker at work: every job, retries too, runs and every schedule fires at its own time.
 
-        Returns how many attempts ended.
+        Both ends count: a slot that is due now fires, and so does one at the end. Returns how many attempts ended.
         """
         async with working(self._entered(), await self._state_of_tasks()) as (_, ended):
             await loop_in_virtual_time().advance(duration)

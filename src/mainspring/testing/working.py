@@ -82,13 +82,14 @@ async def working(place: Workplace, state: object) -> AsyncGenerator[tuple[Worke
 
 
 async def work_off(place: Workplace, state: object, limit: float) -> int:
-    """Run what is due until nothing is; returns how many attempts ended.
+    """Run what is due until nothing is; returns how many attempts ended. Slots that come due meanwhile are left alone.
 
     Raises TimeoutError when something is still due after `limit` seconds of the loop's time.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + limit
     async with working(place, state) as (worker, ended):
+        await worker.hold_schedules()
         while names := await left(place, worker):
             if loop.time() >= until:
                 raise TimeoutError(f"still not done after {limit:g} s: {', '.join(names[:10])}")
@@ -103,7 +104,7 @@ async def left(place: Workplace, worker: Worker) -> list[str]:
     if jobs or not place.store.features.schedules:
         return jobs
     due = await place.store.due_schedules(without=stuck)  # one that came due since, or waits for the end of a run
-    return [f"schedule {each.schedule.id!r}" for each in due.schedules]
+    return [f"schedule {each.schedule.id!r}" for each in due.schedules if worker.fires(each.schedule)]
 
 
 async def jobs_left(place: Workplace, worker: Worker) -> list[JobRecord]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -28,6 +28,9 @@ async def asynchronous(n: int) -> int:
 
 def synchronous(n: int) -> int:
     return n * n
+
+
+async def quiet() -> None: ...
 
 
 class Mailer:
@@ -131,15 +134,25 @@ def test_D22_main_needs_a_name(app: App) -> None:
 
 
 def test_D22_duplicates_are_refused(app: App) -> None:
+    """SCD-043; SCD-044: there is no replacing, either. A test that needs another task makes another app."""
     app.task(name="a")(synchronous)
     with pytest.raises(TaskDefinitionError, match="'a' already"):
         app.task(name="a")(asynchronous)
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
-def test_names_that_no_store_takes_are_refused(app: App, name: str) -> None:
-    with pytest.raises(InvalidOption, match="name of a task"):
-        app.task(name=name)(synchronous)
+@pytest.mark.parametrize("name", ["", "x" * 300, "a\0b"])
+def test_SCD_043_SCD_045_names_that_no_store_takes_are_refused(app: App, name: str) -> None:
+    """An empty one, too: neither a task can have it, nor a job be of it."""
+    ways: list[Callable[[], object]] = [
+        lambda: app.remote(name),
+        lambda: app.task(name=name)(synchronous),
+        lambda: app.every(60, name=name)(quiet),
+        lambda: app.add_task(Mailer([]), name=name),
+        lambda: Tasks("p.").task(name=name)(synchronous),
+    ]
+    for way in ways:
+        with pytest.raises(InvalidOption, match="name of a task"):
+            way()
 
 
 # --- what cannot be a task
@@ -238,6 +251,11 @@ async def test_D21_an_object_with_run_is_a_task(app: App) -> None:
     assert sent == ["a 1"]
     known = app.registry.get(task.name)
     assert (known.queue, known.priority) == ("mail", 2)
+
+
+def test_D21_a_prefix_comes_once_before_the_name_of_an_object() -> None:
+    assert Tasks("mail.").add_task(Mailer([])).name == "mail.Mailer"
+    assert Tasks("mail.").add_task(Mailer([]), name="send").name == "mail.send"
 
 
 def test_D21_keywords_win_over_the_options_of_the_object(app: App) -> None:

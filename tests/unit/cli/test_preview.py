@@ -74,6 +74,7 @@ def test_no_fires_are_no_lines() -> None:
         (["--cron", "* * * * *", "--tz", "Mars/Olympus"], "no time zone 'Mars/Olympus'"),
         (["--daily", "25:00"], "'25:00' is no time of a day"),
         (["--every", "0"], "--every"),
+        (["--every", "5m"], "an interval is a number of seconds such as 300"),
         (["--every", "60", "--after", "tomorrow"], "'tomorrow' is no time"),
         (["--every", "60", "--after", "9999-12-31T00:00"], "--after"),
         (["nightly", "--every", "60"], "not both"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mainspring import App, Cron, Daily, Every
+from mainspring.cli.loading import load_app
 from mainspring.cli.main import cli
 from mainspring.errors import StoreUnavailable
 
@@ -86,6 +89,33 @@ def columns(line: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
 
+MADE = """
+from mainspring import App
+
+app = App("sqlite:///work.db")
+
+@app.task(name="tick")
+async def tick() -> None: ...
+
+@app.every(3600, id="made")
+async def made() -> None: ...
+"""
+
+
+@pytest.fixture
+def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An app that has the task "tick", and declares a schedule which is in the store."""
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    (folder / "moon_of_schedules_made.py").write_text(MADE, encoding="utf-8")
+
+    async def synchronise() -> None:
+        async with load_app("moon_of_schedules_made:app") as app:
+            await app.schedules.synchronise()
+
+    asyncio.run(synchronise())
+    return "moon_of_schedules_made:app"
+
+
 # --- ls -------------------------------------------------------------------------------------------
 
 
@@ -115,11 +145,84 @@ def test_ls_as_json_by_state_and_in_parts() -> None:
     (later,) = json.loads(rest.stdout)
     assert rest.stderr == ""
     assert later == {
-        "id": "later", "state": "active", "paused": None, "task": "tick", "queue": "default",
+        "id": "later", "state": "active", "paused": None, "unreadable": None, "task": "tick",
+        "task_known": None, "queue": "default",
         "trigger": {"trigger": "every", "interval": 60.0, "anchor": "grid", "first": "now", "start": None},
         "next": "2040-01-01T00:00:00Z", "due": "2040-01-01T00:00:00Z",
         "runs": 0, "missed": 0, "skipped": 0, "last": None,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("filled")
+def test_one_that_cannot_be_read_is_shown_with_the_reason_and_can_be_removed() -> None:
+    """S3-44: a newer version has written it; C10: the others are as before."""
+    with closing(sqlite3.connect("work.db")) as file, file:
+        file.execute(
+            "UPDATE schedules SET definition = json_set(definition, '$.overlap', 'shuffle') WHERE id = 'hourly'"
+        )
+        # What is no trigger at all, in a definition that is one.
+        file.execute("UPDATE schedules SET definition = json_set(definition, '$.trigger', 'e3t7') WHERE id = 'later'")
+    done = schedules("ls")
+    assert done.exit_code == 0, done.output
+    _, first, second, third = map(columns, done.stdout.splitlines())
+    assert first[:3] == ["eu-nightly", "active", "daily 03:00 (Europe/Berlin)"]
+    assert second == ["hourly", "active", "unreadable", "-", "-", "0", "0", "0"]
+    assert third[:3] == ["later", "active", "unreadable"]
+    reason = "Invalid enum value 'shuffle' - at `$.overlap`"
+    shown = schedules("show", "hourly")
+    assert shown.exit_code == 0, shown.output
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == [
+        "id", "state", "unreadable", "created", "changed", "counted",
+    ]  # fmt: skip
+    assert reason in shown.stdout
+    (_, hourly, later) = json.loads(schedules("ls", "--json").stdout)
+    assert (hourly["unreadable"], hourly["trigger"], hourly["task"], hourly["queue"]) == (reason, None, None, None)
+    assert (later["unreadable"], later["trigger"], later["task"]) == (None, None, "tick")
+    assert "overlap" not in json.loads(schedules("show", "hourly", "--json").stdout)
+    for verb in ("pause", "resume", "trigger", "preview"):
+        refused = schedules(verb, "hourly")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "schedule 'hourly': its definition cannot be read" in refused.stderr
+        assert "put it again or remove it" in refused.stderr
+    assert schedules("rm", "hourly", "later").stdout == "hourly is removed\nlater is removed\n"
+    assert schedules("show", "hourly").exit_code == 1
+
+
+@pytest.mark.usefixtures("filled")
+def test_ls_names_schedules_of_tasks_that_the_app_does_not_know(made: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAINSPRING_URL")
+    done = schedules("ls", "--app", made)
+    assert done.exit_code == 0, done.output
+    assert done.stderr == (
+        "eu-nightly: this app has no task 'report.build'; where no worker knows it, its jobs wait for ever\n"
+    )
+    listed = json.loads(schedules("ls", "--app", made, "--json").stdout)
+    assert {each["id"]: each["task_known"] for each in listed} == {
+        "eu-nightly": False,
+        "hourly": True,
+        "later": True,
+        "made": True,
+    }
+    shown = schedules("show", "eu-nightly", "--app", made).stdout
+    assert "report.build (this app has no such task)" in shown
+    assert "(this app" not in schedules("show", "hourly", "--app", made).stdout
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_last_run_is_one_that_has_a_job_and_the_next_in_whole_seconds() -> None:
+    async def fill(app: App) -> None:
+        await app.schedules.put("busy", Every(60), app.remote("tick").bind(), jitter=30)
+        await app.schedules.trigger("busy")
+        await app.schedules.trigger("busy")  # left out: the first goes on
+
+    within(fill)
+    (busy,) = [line for line in schedules("ls").stdout.splitlines() if line.startswith("busy")]
+    cells = columns(busy)
+    assert cells[4] == "ready"
+    assert "." not in cells[3]
+    shown = schedules("show", "busy").stdout
+    assert ", and its jitter)" in shown
+    assert "skipped" in shown or "trigger" in shown
 
 
 def test_ls_of_none() -> None:
@@ -247,6 +350,33 @@ async def test_rm_waits_for_a_job_that_runs() -> None:
         go.set()
         done = await removing
     assert (done.exit_code, done.stdout) == (0, "nightly is removed\n")
+
+
+def test_rm_of_a_declared_one_says_that_it_comes_back(made: str) -> None:
+    done = schedules("rm", "made")
+    assert (done.exit_code, done.stdout) == (0, "made is removed\n")
+    assert done.stderr == (
+        "made is declared in the code of moon_of_schedules_made, and comes back when a worker of that starts: delete it "
+        "from the code, or pause it instead\n"
+    )
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize(
+    "arguments", [("show", "hourly", "--runs", str(10**20)), ("show", "hourly", "--fires", str(10**20))]
+)
+def test_numbers_that_are_too_large_are_refused(arguments: tuple[str, ...]) -> None:
+    done = schedules(*arguments)
+    assert done.exit_code == 2
+    assert "10000" in done.stderr
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("verb", ["show", "pause", "resume", "trigger", "rm"])
+def test_an_empty_id_is_no_fault_of_the_store(verb: str) -> None:
+    done = schedules(verb, "")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "mainspring: the id of a schedule must be a non-empty string, got ''\n"
 
 
 @pytest.mark.usefixtures("filled")

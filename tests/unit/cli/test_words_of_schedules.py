@@ -105,7 +105,8 @@ def test_a_trigger_of_somebody_elses_code_is_named() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "2026-01-01 00:01:01+00:00"),
+        ({}, "2026-01-01 00:01:01+00:00 (slot 2026-01-01 00:01:00+00:00, and its jitter)"),
+        ({"due": T + 60}, "2026-01-01 00:01:00+00:00"),
         ({"paused": "by request"}, "-"),
         ({"next": None, "due": None}, "-"),
         ({"next": None}, "after the run"),

@@ -46,7 +46,6 @@ def test_a_job_of_this_process_costs_one_claim(wake: Any, monkeypatch: pytest.Mo
                 await asyncio.sleep(10)
                 before = calls(shop.store)
                 await shop.add()
-                shop.store._hint = lambda: None  # type: ignore[method-assign]  # it hints at each settlement, too
                 if wake == "poll":
                     await asyncio.sleep(0.001)  # until others have seen it
                 worker.notice("default", "t")

@@ -296,6 +296,8 @@ async def test_M13_settlements_wait_for_a_store_that_is_down() -> None:
 
 @virtual
 async def test_M13_a_stop_with_the_store_down_says_what_was_lost() -> None:
+    """Also SCD-033."""
+
     async def work() -> None:
         await asyncio.sleep(1)
 

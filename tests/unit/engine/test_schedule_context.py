@@ -9,12 +9,13 @@ import pytest
 
 from mainspring.codec import encode
 from mainspring.engine.context import Context, Surroundings
-from mainspring.engine.history import last_end
-from mainspring.errors import AppError, StoreUnavailable
+from mainspring.engine.history import History, last_end
+from mainspring.errors import AppClosed, AppError, StoreUnavailable
 from mainspring.model.every import Every
 from mainspring.model.record import JobRecord
 from mainspring.model.schedule import Run, SlotJob
 from mainspring.store.base import RunNow
+from mainspring.store.memory import MemoryStore
 from tests.unit.engine.timetable import START, timetable
 from tests.unit.engine.workshop import virtual
 
@@ -134,10 +135,60 @@ async def test_a_job_of_no_schedule_says_so() -> None:
         await table.work(1)
         assert seen == [(None, None, None)]
         assert await Context.detached("run").last_completed() is None
+        assert Context.detached("run").sync.last_completed() is None
 
 
 @virtual
-async def test_a_task_in_a_thread_is_told_that_it_cannot_ask() -> None:
+async def test_a_task_in_a_thread_asks_by_sync() -> None:
+    """Every async verb has a blocking twin."""
+    async with timetable() as table:
+        seen: list[datetime | None] = []
+
+        def run(ctx: Context) -> None:
+            seen.append(ctx.sync.last_completed())
+            if len(seen) == 2:
+                raise RuntimeError("fails")
+
+        table.task(run, "run", mode="sync", context=True)
+        await table.put("s", Every(60), task="run", max_runs=3)
+        await table.work(200)
+        assert seen[0] is None
+        first, second = seen[1:]
+        assert first is not None
+        assert at(0) <= first < at(60)
+        assert second == first, "a failed run has not completed"
+
+
+@virtual
+async def test_a_task_in_the_loop_is_told_to_await_it() -> None:
+    async with timetable() as table:
+        said: list[str] = []
+
+        async def run(ctx: Context) -> None:
+            with pytest.raises(AppError) as error:
+                ctx.sync.last_completed()
+            said.append(str(error.value))
+
+        table.task(run, "run", context=True)
+        await table.put("s", Every(60), task="run", max_runs=1)
+        await table.work(1)
+        assert said == ["this is the worker's own event loop, which .sync would block for ever: await the verb itself"]
+
+
+def test_a_loop_that_has_ended_answers_no_thread() -> None:
+    job = JobRecord(id="j", task="t", state="running", created=1.0, due=1.0, schedule="s", slot=1.0)
+
+    async def worker() -> Surroundings:
+        around = Surroundings()
+        around.history = History(MemoryStore(), asyncio.get_running_loop())
+        return around
+
+    with pytest.raises(AppClosed, match="the event loop of this app has ended"):
+        Context(job, asyncio.run(worker())).sync.last_completed()
+
+
+@virtual
+async def test_a_task_in_a_thread_is_told_that_it_cannot_await() -> None:
     async with timetable() as table:
         said: list[str] = []
 
@@ -150,13 +201,15 @@ async def test_a_task_in_a_thread_is_told_that_it_cannot_ask() -> None:
         await table.put("s", Every(60), task="run", max_runs=1)
         await table.work(1)
         assert len(said) == 1
-        assert "only an async task" in said[0]
+        assert said[0].endswith("in a thread call ctx.sync.last_completed()")
 
 
 def test_a_task_in_a_child_process_is_told_that_it_cannot_ask() -> None:
     job = JobRecord(id="j", task="t", state="running", created=1.0, due=1.0, schedule="s", slot=1.0)
-    with pytest.raises(AppError, match="only an async task"):
+    with pytest.raises(AppError, match="cannot be reached from a child process"):
         _ = Context(job, Surroundings()).last_completed()
+    with pytest.raises(AppError, match="cannot be reached from a child process"):
+        Context(job, Surroundings()).sync.last_completed()
 
 
 @virtual

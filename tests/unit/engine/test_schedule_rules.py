@@ -182,7 +182,6 @@ async def test_overlap_skip_leaves_out_the_slots_of_a_long_run() -> None:
 
 @virtual
 async def test_overlap_allow_runs_beside_itself() -> None:
-    """JOB-004: with two runs, one of which ends, the other goes on."""
     async with timetable() as table:
         table.takes = 150
         await table.put("minutely", Every(60), overlap="allow")

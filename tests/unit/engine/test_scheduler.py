@@ -7,11 +7,12 @@ import logging
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mainspring.engine.scheduler import APART, LIMIT
 from mainspring.events import ScheduleFired, ScheduleStopped, SlotsMissed
 from mainspring.model.every import Every
-from mainspring.model.schedule import FAILED
+from mainspring.model.schedule import FAILED, ScheduleRecord, unreadable
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.store.base import Features
 from mainspring.testing.virtual import run_virtual
@@ -327,6 +328,40 @@ async def test_a_schedule_whose_trigger_was_mended_fires_at_once() -> None:
                 assert (await table.schedule("moody")).runs == 1
         finally:
             Moody.broken[0] = False
+
+
+def test_C10_a_schedule_whose_definition_cannot_be_read_is_told_of_once_and_hurts_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S3-44: a newer version has written a word that this one does not know; its next put is fired again."""
+
+    async def main() -> None:
+        async with timetable() as table:
+            for each in ("later", "newer", "sound"):
+                await table.put(each, Every(10.0), overlap="allow")
+            await table.change("newer", spoilt)
+            async with scheduling(table.scheduler(), table.scheduler()):
+                await table.advance(200.5)
+                assert len(await table.each_slot_once("sound")) == len(await table.each_slot_once("later")) == 21
+                assert await table.runs("newer") == []
+                await table.put("newer", Every(10.0), overlap="allow", keep=7)
+                await table.advance(30)
+            assert await table.each_slot_once("newer")
+
+    def spoilt(stored: ScheduleRecord | None, _now: float) -> ScheduleRecord:
+        assert stored is not None
+        empty, reason = unreadable(ValueError("Invalid enum value 'shuffle'"))
+        return replace(stored, definition=empty, unreadable=reason)
+
+    run_virtual(main())
+    told = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(told) == 2  # by each of the two
+    assert all(record.exc_info is None for record in told)
+    text = told[0].getMessage()
+    assert text.startswith(
+        "schedule 'newer' does not fire: its definition cannot be read (Invalid enum value 'shuffle')"
+    )
+    assert "put it again or remove it" in text
 
 
 def test_C10_a_schedule_that_makes_a_whole_batch_fail_is_found_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from mainspring.engine.scheduler import APART, FARTHEST_BACK
+from mainspring.clock import moment
+from mainspring.engine.scheduler import APART, FARTHEST_BACK, LIMIT
 from mainspring.errors import StoreUnsuitable
 from mainspring.events import ScheduleFired
 from mainspring.model.cron import Cron
-from mainspring.model.every import Every
+from mainspring.model.every import Every, Once
 from mainspring.testing.virtual import run_virtual
-from tests.unit.engine.timetable import ended, fires, scheduling, timetable
+from tests.unit.engine.timetable import START, ended, fires, scheduling, timetable
 from tests.unit.engine.workshop import virtual
 
 HOUR = 3600.0
@@ -85,6 +86,43 @@ async def test_a_scheduler_that_dies_between_looking_and_firing_leaves_the_slot_
 
 
 # --- stores in trouble
+
+
+@virtual
+async def test_schedules_that_somebody_holds_locked_neither_stall_the_others_nor_spin() -> None:
+    """More of them than one look brings: each of their fires is answered `stale`, until they are let go."""
+    async with timetable() as table:
+        for each in range(LIMIT + 100):
+            await table.put(f"held{each}", Once(moment(START)), keep=1)
+        await table.put("good", Every(1.0, first="after"), overlap="allow")
+        fire, looks = table.store.fire, 0
+
+        async def holding(asked: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            free = iter(await fire([each for each in asked if not each.schedule.startswith("held")]))
+            return ["stale" if each.schedule.startswith("held") else next(free) for each in asked]
+
+        table.store.fire = holding  # type: ignore[assignment, method-assign]
+        async with scheduling(table.scheduler()):
+            await table.advance(10.5)
+            assert await table.each_slot_once("good") == [float(second) for second in range(1, 11)]
+            assert looks < 200
+            table.store.fire = fire  # type: ignore[method-assign]
+            await table.advance(3)
+            assert (await table.schedule("held0")).runs == 1
+            assert (await table.schedule(f"held{LIMIT + 99}")).runs == 1
+
+
+def test_slots_that_are_missed_all_the_time_are_told_of_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with timetable() as table:
+            await table.put("dense", Every(0.001), overlap="allow")
+            async with scheduling(table.scheduler()):
+                await table.advance(5)
+
+    run_virtual(main())
+    assert 2 <= len([each for each in caplog.messages if "missed" in each]) <= 6
 
 
 @virtual
@@ -186,7 +224,10 @@ def test_a_step_of_the_clock_forwards_is_seen_within_poll_and_recorded(caplog: p
             assert (await table.ledger("minutely"))[1] == ("missed", 60.0, 59)
 
     run_virtual(main())
-    assert "59 slots came too late and were missed, of 1 schedules: 'minutely'" in caplog.text
+    assert (
+        "schedule 'minutely': 59 slots came too late and were missed, from 2026-01-01 00:01:00+00:00 to "
+        "2026-01-01 00:59:00+00:00" in caplog.text
+    )
 
 
 @virtual

@@ -25,6 +25,8 @@ TWICE = Retry(on=Exception, attempts=2, backoff=constant(10))
 
 @virtual
 async def test_a_job_runs_and_its_result_is_kept() -> None:
+    """SCH-035."""
+
     async def greet(ctx: Context, name: str, mark: str = "!") -> str:
         assert Context.current() is ctx
         return f"hello {name}{mark}, {ctx.state}"
@@ -125,6 +127,7 @@ async def test_only_the_queues_asked_for_are_served() -> None:
 
 @virtual
 async def test_a_delayed_job_starts_on_time() -> None:
+    """SCH-037."""
     started: list[float] = []
 
     async with workshop() as shop:

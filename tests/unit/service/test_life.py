@@ -188,6 +188,7 @@ def test_CAN_014_the_delay_is_applied_once_only() -> None:
 
 
 def test_quick_failures_are_slowed_down_whatever_the_policy_says() -> None:
+    """SCD-048."""
     work = Scripted(OSError())
     retry = Retry(on=OSError, attempts=None, backoff=constant(0.001))
     supervised(

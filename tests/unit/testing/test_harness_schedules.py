@@ -60,14 +60,63 @@ def test_run_fires_each_slot_at_its_time() -> None:
     run_virtual(test())
 
 
-def test_drain_fires_what_becomes_due_while_tasks_sleep() -> None:
+def test_drain_leaves_slots_that_come_while_tasks_sleep() -> None:
     async def test() -> None:
         app = Noting()
-        app.takes = 90.0
+        app.takes = 6.0
         async with Harness(app) as h:
-            await app.schedules.put("s", Every(60), app.note.bind(), overlap="queue", max_runs=3)
-            assert await h.drain() == 3
-            assert (await app.schedules.get("s")).state == "finished"
+            await app.schedules.put("s", Every(4), app.note.bind(), overlap="queue")
+            assert await h.drain() == 1
+            assert h.clock.now() % 60 == 6
+            assert app.slots == ["01 00:00"]
+            assert await h.drain() == 1  # the slot of second 4, which has passed meanwhile
+            assert (await app.schedules.get("s")).runs == 2
+            await h.advance(60)
+            assert await h.drain() == 1
+
+    run_virtual(test())
+
+
+def test_drain_fires_what_jobs_put_to_be_due_at_once_even_after_a_sleep() -> None:
+    async def test() -> None:
+        app = Noting()
+
+        @app.task(name="putting")
+        async def putting() -> None:
+            await asyncio.sleep(90)
+            await app.schedules.put("made", Every(10), app.note.bind())
+
+        async with Harness(app) as h:
+            await putting.enqueue()
+            assert await h.drain() == 2
+            assert app.slots == ["01 00:01"]
+
+    run_virtual(test())
+
+
+def test_drain_runs_one_slot_of_a_schedule_that_counts_from_the_end() -> None:
+    async def test() -> None:
+        app = Noting()
+        app.takes = 6.0
+        async with Harness(app) as h:
+            await app.schedules.put("s", Every(4, anchor="end"), app.note.bind())
+            assert await h.drain() == 1
+            await h.advance(60)
+            assert await h.drain() == 1
+
+    run_virtual(test())
+
+
+def test_declared_schedules_can_be_left_out() -> None:
+    async def test() -> None:
+        app = App()
+
+        @app.every(60)
+        async def ticks() -> None: ...
+
+        async with Harness()(app, schedules=False) as h:
+            assert await h.run(hours(1)) == 0
+            assert await app.schedules.list() == []
 
     run_virtual(test())
 
