@@ -7,8 +7,7 @@ from mainspring import App, Context, Daily
 app = App("sqlite:///schedules.db")
 
 
-@app.every(0.3, id="heartbeat", max_runs=3, misfire="all")
-@app.task(name="beat")
+@app.every(0.3, name="heartbeat", max_runs=3, misfire="all")
 async def beat(ctx: Context) -> None:
     """Declared: written when the worker starts. It has finished after three runs."""
     print(f"a beat of {ctx.schedule}")

@@ -182,6 +182,10 @@ class ScheduleExists(ScheduleError):
     """A schedule of this id is there already; `put` changes it."""
 
 
+class ScheduleUnreadable(ScheduleError):
+    """What is stored of it cannot be read here: a newer version has written it. Put it again, or remove it."""
+
+
 class ScheduleBusy(ScheduleError):
     """Others changed or fired it each time this call was about to write; nothing was changed: repeat it later."""
 

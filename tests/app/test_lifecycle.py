@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -75,6 +76,8 @@ def test_one_app_may_serve_one_run_after_the_other(app: App, store: Slow) -> Non
 
 
 def test_D12_it_may_be_opened_again_after_close(app: App, store: Slow) -> None:
+    """SCD-002, S3-06: closing twice is no error."""
+
     async def main() -> None:
         async with app:
             await app.remote("t").enqueue(n=1)
@@ -102,6 +105,58 @@ def test_blocks_may_be_nested(app: App, store: Slow) -> None:
         assert (store.opened, store.closed) == (1, 1)
 
     asyncio.run(main())
+
+
+async def test_SCD_001_S3_04_a_second_start_beside_the_first_is_refused(app: App, store: Slow) -> None:
+    """Also while the first one starts or ends. After its end it may be started again (RUN-021)."""
+
+    async def refused() -> None:
+        with pytest.raises(AppError, match=r"works jobs in this process already; .* app\.running\(concurrency=…\)"):
+            await app.running().__aenter__()
+
+    starting = asyncio.create_task(app.running().__aenter__())
+    await asyncio.sleep(0)
+    await refused()
+    await (await starting).stop()
+    await refused()
+    await app.close()
+
+
+async def test_SCD_001_it_may_be_started_again_after_its_end(app: App, store: Slow) -> None:
+    for _ in range(2):
+        async with app.running():
+            with pytest.raises(AppError, match="works jobs in this process already"):
+                await app.running().__aenter__()
+            job = await app.remote("t").enqueue(n=1)
+            assert await job.result(5) == 1
+    assert (store.opened, store.closed) == (2, 2)
+
+
+async def test_SCD_001_a_start_that_failed_is_no_start(app: App, store: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "open", failing)
+        with pytest.raises(OSError, match="no disk"):
+            await app.running().__aenter__()
+    async with app.running():
+        pass
+
+
+def test_SCD_001_a_start_of_a_loop_that_has_ended_counts_no_more(app: App, store: Slow) -> None:
+    async def left_alone() -> None:
+        blocks.append(app.running())
+        await blocks[0].__aenter__()
+
+    async def main() -> None:
+        async with app.running():
+            assert await (await app.remote("t").enqueue(n=1)).result(5) == 1
+
+    blocks: list[Any] = []
+    asyncio.run(left_alone())
+    asyncio.run(main())
+
+
+async def failing() -> None:
+    raise OSError("no disk")
 
 
 def test_a_block_takes_over_from_the_first_use(app: App, store: Slow) -> None:
@@ -250,6 +305,7 @@ async def test_what_the_block_raises_comes_out(app: App, store: Slow) -> None:
     [{"concurrency": 0}, {"grace": -1}, {"queues": []}, {"poll": "1"}, {"queues": "mail"}, {"concurrency": "5"}],
 )
 async def test_settings_are_checked(app: App, options: dict[str, object]) -> None:
+    """SCD-041."""
     with pytest.raises(InvalidOption):
         app.running(**options)  # type: ignore[arg-type]  # the case
 

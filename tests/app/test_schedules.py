@@ -21,6 +21,7 @@ from mainspring import (
 )
 from mainspring.errors import InvalidOption, InvalidTrigger, ScheduleBusy, StoreUnavailable
 from mainspring.model.record import NewJob
+from mainspring.model.schedule import ScheduleRecord
 from mainspring.store.base import PutAnswer, SchedulePut
 from tests.app.virtual_app import START, tick
 from tests.app.virtual_app import run_open as run
@@ -44,7 +45,10 @@ def test_a_new_schedule_says_what_it_is() -> None:
         assert put.metadata == {"for": "eu"}
         assert (put.options["overlap"], put.options["keep"], put.options["end_at"]) == ("queue", 30, START + MINUTE)
         assert put == await app.schedules.get("eu")
-        assert repr(put) == "<Schedule eu active>"
+        every = "Every(interval=60.0, anchor='grid', first='now', start=None)"
+        assert repr(put) == f"<Schedule eu active {every} next 2026-01-01T00:00:00+00:00>"
+        assert repr(await app.schedules.pause("eu")) == f"<Schedule eu paused {every}>"
+        put = await app.schedules.resume("eu")
         assert await app.schedules.runs("eu") == []  # JOB-012: known, and empty
         assert {put, await app.schedules.get("eu")} == {put}
 
@@ -133,7 +137,7 @@ def test_SCD_011_add_refuses_an_id_that_is_there() -> None:
 
 
 def test_SCD_028_without_an_id_each_is_a_schedule_of_its_own() -> None:
-    """Also S0-52, SCD-036: the ids are unique everywhere."""
+    """Also S0-52: the ids are unique everywhere."""
 
     async def main(app: App) -> None:
         work = app.remote("t").bind()
@@ -314,7 +318,7 @@ def test_SCD_016_unknown_ids(verb: str) -> None:
             assert refused.value.schedule == unknown
             with pytest.raises(ScheduleNotFound):
                 await app.schedules.replace(unknown, Every(60))
-            assert await app.schedules.remove(unknown) is False  # SCD-034
+            assert await app.schedules.remove(unknown) is False
             assert await app.schedules.runs("never") == []  # JOB-027
 
     run(main)
@@ -336,7 +340,7 @@ def test_SCD_012_empty_ids_and_missing_triggers() -> None:
         await app.schedules.put("ä" * 127, Every(60), work)
         triggers: list[Any] = [nothing, 60, "@daily", Every]
         for trigger in triggers:
-            with pytest.raises(InvalidTrigger, match="a trigger is needed, such as Every"):
+            with pytest.raises(InvalidTrigger, match="a trigger is needed"):
                 await app.schedules.put("a", trigger, work)
             with pytest.raises(InvalidTrigger, match="a trigger is needed"):
                 await app.schedules.replace("a", trigger)
@@ -371,6 +375,9 @@ class Listener:
     def cancel(self, job_ids: Sequence[str]) -> None: ...
 
     def serves(self, queue: str, task: str, version: str) -> bool:
+        return False
+
+    def fires(self, schedule: ScheduleRecord) -> bool:
         return False
 
     def schedules_changed(self) -> None:

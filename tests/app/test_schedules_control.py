@@ -122,7 +122,7 @@ def test_what_this_process_changes_takes_effect_without_a_hint_of_the_store() ->
 
 
 def test_a_removed_schedule_fires_no_more_and_its_job_stays() -> None:
-    """S0-55, SCD-034."""
+    """S0-55."""
 
     async def main(app: App) -> None:
         seen: list[datetime] = []

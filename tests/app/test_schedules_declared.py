@@ -8,7 +8,7 @@ import logging
 import runpy
 import sys
 from collections.abc import Callable
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,80 @@ def test_a_task_that_needs_arguments_cannot_run_by_itself() -> None:
     with pytest.raises(TaskDefinitionError, match="'eu', …"):
         app.every(60, id="eu")(loose)
     assert not app._declarations().schedules
+
+
+def test_D22_a_schedule_may_name_its_task() -> None:
+    """As `@app.task(name=…)`; the id of the schedule is then the same."""
+    app, tasks = App("memory://"), Tasks(prefix="mail.")
+
+    @app.every(60, name="poll")
+    async def one() -> None: ...
+
+    @app.cron("@daily", name="report", id="daily report")
+    async def two() -> None: ...
+
+    @app.daily(time(3), name="clean")
+    def three() -> None: ...
+
+    @app.scheduled(Every(60) | Every(90), name="often")
+    async def four() -> None: ...
+
+    @tasks.every(60, name="send")
+    async def five() -> None: ...
+
+    app.include(tasks)
+    assert [each.name for each in (one, two, three, four, five)] == ["poll", "report", "clean", "often", "mail.send"]
+    assert list(app._declarations().schedules) == ["poll", "daily report", "clean", "often", "mail.send"]
+    with pytest.raises(TaskDefinitionError, match="there is a task 'poll' already; give one of them another name="):
+        app.every(60, name="poll")(nothing)
+
+
+def test_a_task_keeps_its_name_when_it_is_scheduled() -> None:
+    app = App("memory://")
+    task = app.task(name="work")(nothing)
+    said = "task 'work' has its name already: leave out name='other' here, or say it where the task is made; .* its id="
+    for decorator in (app.every(60, name="other"), app.cron("@daily", name="other"), app.daily(time(3), name="other")):
+        with pytest.raises(TaskDefinitionError, match=said):
+            decorator(task)
+    with pytest.raises(TaskDefinitionError, match="leave out name='work'"):
+        app.scheduled(Every(60), name="work")(task)
+    assert not app._declarations().schedules
+
+
+def test_D22_a_function_of_the_script_itself_is_told_to_say_its_name() -> None:
+    app = App("memory://")
+
+    async def poll() -> None: ...
+
+    poll.__module__, poll.__qualname__ = "__main__", "poll"
+    with pytest.raises(TaskDefinitionError, match=r'name="poll" in its decorator, .*@app\.every\(…, name="poll"\)'):
+        app.every(60, id="poll")(poll)
+    assert app.every(60, name="poll")(poll).name == "poll"
+
+
+def test_SCH_011_SCH_012_a_decorator_takes_named_fields_as_Cron_does() -> None:
+    app = App("memory://")
+
+    @app.cron(minute=30, hour="9-17", tz="Europe/Berlin", name="office")
+    async def office() -> None: ...
+
+    app.cron(second="*/10", name="quick", tz=UTC)(functools.partial(nothing))
+    app.cron(day=1, month="jan", weekday="MON#2", minute=0, hour=0, name="rare")(functools.partial(nothing))
+    app.cron(name="minutely")(functools.partial(nothing))
+    declared = app._declarations().schedules
+    assert {each: declared[each].spec.trigger for each in declared} == {
+        "office": Cron(minute=30, hour="9-17", tz="Europe/Berlin"),
+        "quick": Cron("*/10 * * * * *"),
+        "rare": Cron("0 0 1 jan MON#2"),
+        "minutely": Cron("* * * * *"),
+    }
+    with pytest.raises(InvalidTrigger, match="either an expression or named fields, not both"):
+        app.cron("@daily", minute=3)
+    forgotten: Any = None
+    with pytest.raises(InvalidTrigger):
+        app.cron(forgotten)
+    with pytest.raises(InvalidTrigger, match="minute must be a number or one field"):
+        app.cron(minute="1 2")
 
 
 def test_a_remote_task_cannot_be_declared() -> None:
@@ -248,9 +322,11 @@ def test_a_schedule_that_vanishes_is_paused_and_reported(fleet: Fleet, caplog: p
             assert (tick.state, tick.reason) == ("paused", "no longer declared")
             assert by_hand.state == "active"
             warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
-            assert warnings == [
-                "1 schedule(s) that this code declared once are declared no more, and were paused: 'tick'"
-            ]
+            (warning,) = warnings
+            assert warning == (
+                "1 schedule that this code declared once is declared no more, and was paused: 'tick'. Declare it again, "
+                "or remove it: `mainspring schedules rm`, or App(vanished='remove')"
+            )
         caplog.clear()
         async with fleet.app(none).running():
             assert not caplog.records, "it is said once"

@@ -104,6 +104,16 @@ def test_next_fires_are_those_that_will_come() -> None:
     run(main)
 
 
+def test_numbers_that_no_store_can_hold_are_refused() -> None:
+    async def main(app: App) -> None:
+        with pytest.raises(InvalidOption, match="n is at most 10000, not 10001"):
+            await app.schedules.next_fires("s", 10_001)
+        with pytest.raises(InvalidOption, match="from_number is at most 9223372036854775807"):
+            await app.schedules.runs("s", from_number=10**20)
+
+    run(main)
+
+
 def test_the_days_of_a_change_of_the_clocks_are_marked() -> None:
     async def main(app: App) -> None:
         berlin = Daily(time(2, 30), tz="Europe/Berlin")

@@ -29,7 +29,7 @@ task = app.remote("t")
         ({"overlap": "stop"}, "overlap is one of 'skip', 'allow', 'queue'"),
         ({"overlap": ["skip"]}, "overlap is one of"),
         ({"misfire_limit": 0}, "misfire_limit is a whole number from 1"),
-        ({"misfire_limit": 10_001}, "misfire_limit is a whole number from 1 to 10,000"),
+        ({"misfire_limit": 1_001}, "misfire_limit is a whole number from 1 to 1,000"),
         ({"misfire_limit": None}, "misfire_limit is a whole number"),
         ({"misfire_grace": 0}, "misfire_grace must be more than 0"),
         ({"misfire_grace": "60"}, "misfire_grace is seconds or a timedelta"),
@@ -51,6 +51,18 @@ task = app.remote("t")
         ({"start_at": 1767225600}, "start_at is a datetime with a time zone, not 1767225600"),
         ({"end_at": timedelta(1)}, "end_at is a datetime with a time zone"),
         ({"start_at": START, "end_at": START - timedelta(seconds=1)}, "end_at lies before start_at"),  # SCH-022, S0-33
+        ({"misfire_limit": 100}, "misfire_limit is for misfire='all' alone"),
+        ({"misfire_limit": 9, "misfire": "skip"}, "misfire_limit is for misfire='all' alone"),
+        (
+            {"queue": "mail"},
+            r"queue is an option of the task: put @app.task\(queue=…\) below, or schedule task.options\(",
+        ),
+        ({"retry": None}, r"retry is an option of the task: put @app.task\(retry=…\) below"),
+        ({"timeout": 5}, r"timeout is an option of the task: put @app.task\(timeout=…\) below"),
+        ({"process": True}, r"process is an option of the task: put @app.task\(process=…\) below$"),
+        ({"metadata": {}}, r"metadata is an option of the task: schedule task.options\(metadata=…\)$"),
+        ({"delay": 5}, "the trigger says when its jobs run"),
+        ({"max_instances": 1}, "here it is overlap='skip'"),
         ({"misfre": "all"}, "a schedule has no option 'misfre'; did you mean 'misfire'?"),
         ({"zzz": 1}, "a schedule has no option 'zzz'; there are: end_at, jitter, keep, "),
     ],
@@ -78,7 +90,7 @@ def test_options_that_cannot_be_meant(options: dict[str, Any], said: str) -> Non
         {"keep": 10_000, "keep_for": timedelta(days=1), "stop_after": 3333},
         {"start_at": START, "end_at": START},  # SCH-023
         {"start_at": None, "end_at": None, "max_runs": None, "stop_after": None, "keep_for": None},
-        {"misfire_grace": None, "jitter": timedelta(minutes=1), "misfire_limit": 10_000},
+        {"misfire_grace": None, "jitter": timedelta(minutes=1), "misfire_limit": 1_000, "misfire": "all"},
     ],
 )
 def test_options_that_can_be_meant(options: dict[str, Any]) -> None:
@@ -302,6 +314,7 @@ def test_S3_44_a_stored_trigger_of_an_unknown_kind_hurts_no_others(caplog: pytes
             assert (first.id, first.state, first.runs, second.runs) == ("a", "active", 0, 2)
             with pytest.raises(InvalidTrigger, match="unknown kind of trigger 'doubling'"):
                 _ = first.trigger
+            assert repr(first).startswith("<Schedule a active of an unknown trigger next ")
             assert (await stranger.schedules.pause("a")).state == "paused"
             assert await stranger.schedules.remove("a")
         assert [each.message for each in caplog.records if each.levelname == "ERROR"] != []

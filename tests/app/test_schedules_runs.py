@@ -62,7 +62,7 @@ def test_a_run_says_what_became_of_its_slot() -> None:
             attempts=1,
             error="ValueError: the fourth",
         )
-        assert len({each.job for each in runs}) == 5  # SCD-026: ids are unique, however quickly they follow
+        assert len({each.job for each in runs}) == 5
 
     run(main)
 
@@ -79,7 +79,7 @@ def test_JOB_006_a_run_that_ends_after_the_last_slot_is_in_the_history() -> None
         async with app.running():
             await asyncio.sleep(1)
             assert (await app.schedules.get("a")).state == "finished"
-            assert [each.state for each in await app.schedules.runs("a")] == ["running"]  # JOB-004
+            assert [each.state for each in await app.schedules.runs("a")] == ["running"]
             await asyncio.sleep(120)
             assert [(each.state, each.duration) for each in await app.schedules.runs("a")] == [("completed", 100)]
             assert (await app.schedules.get("a")).state == "finished"
@@ -202,6 +202,8 @@ def test_S3_33_order_and_states() -> None:
     ],
 )
 def test_JOB_025_conditions_are_checked(options: dict[str, Any], said: str) -> None:
+    """Also JOB-026."""
+
     async def main(app: App) -> None:
         with pytest.raises(InvalidOption, match=said):
             await app.schedules.runs("a", **options)

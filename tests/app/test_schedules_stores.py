@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -129,6 +131,45 @@ async def test_RST_004_a_declared_schedule_survives_a_restart(url: str) -> None:
         after = await until_runs(second, "a", before.runs + 2)
         assert (after.record.revision, after.created) == (1, before.created)
         assert (await second.check())[0].level in {"ok", "warning"}
+
+
+async def test_SCD_036_ids_that_are_made_are_new_after_a_restart(url: str) -> None:
+    """Also S0-52: nothing counts from 1 again, and nothing meets old records."""
+    made: list[str] = []
+    for _ in range(3):
+        app = App(url)
+        async with app:
+            work = app.remote("t").bind()
+            made += [(await app.schedules.add(None, Every(3600), work)).id for _ in range(2)]
+            assert await app.schedules.trigger(made[-1])
+    assert len(set(made)) == 6
+    async with App(url) as app:
+        assert [each.id for each in await app.schedules.list()] == sorted(made)
+        assert [len(await app.schedules.runs(each)) for each in made] == [0, 1] * 3
+
+
+async def test_SCD_017_what_somebody_edits_in_the_store_counts_from_the_next_fire(tmp_path: Path) -> None:
+    """Unlike its seed, which holds all in memory until a restart: here the store is what counts."""
+    path = tmp_path / "work.db"
+    app = App(f"sqlite:///{path}")
+    app.task(name="t")(nothing)
+    async with app.running():
+        await app.schedules.put("rare", Every(3600), app.remote("t").bind())
+        await app.schedules.put("a", Every(0.05, first="after"), app.remote("t").bind())
+        await until_runs(app, "a", 2)
+        with closing(sqlite3.connect(path)) as db, db:
+            edited = (
+                "UPDATE schedules SET definition = (SELECT definition FROM schedules WHERE id = 'rare') WHERE id = 'a'"
+            )
+            assert db.execute(edited).rowcount == 1
+        assert (await app.schedules.get("a")).trigger == Every(3600)
+        async with asyncio.timeout(10):
+            while (after := await app.schedules.get("a")).record.due is None or after.record.due - datetime.now(
+                UTC
+            ).timestamp() < 60:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert (await app.schedules.get("a")).runs == after.runs
 
 
 async def test_after_a_crash_what_was_left_can_be_cancelled(url: str) -> None:

@@ -166,6 +166,7 @@ def test_with_a_name_an_object_is_a_service() -> None:
 
 
 def test_services_start_after_the_worker_and_end_before_it() -> None:
+    """SCD-047."""
     told: list[str] = []
 
     @asynccontextmanager

@@ -10,9 +10,10 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any, Literal, assert_type
+from zoneinfo import ZoneInfo
 
 from mainspring import (
     TRANSIENT,
@@ -363,8 +364,17 @@ async def stacked(limit: int = 10) -> bytes:
     return bytes(limit)
 
 
+@app.cron(minute=30, hour="9-17", name="count")
+def by_name(ctx: Context) -> int:
+    return ctx.attempt
+
+
 @app.every(60)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType, reportUntypedFunctionDecorator]
 async def of_whom(name: str) -> None: ...
+
+
+async def apart_from_both() -> str:
+    return "apart"
 
 
 def with_required(name: str) -> None: ...
@@ -379,10 +389,20 @@ async def schedules(when: datetime, trigger: Trigger, options: ScheduleOptions) 
     assert_type(clean(), float)
     assert_type(tidy(days=1), int)
     assert_type(await (await stacked.enqueue(limit=3)).result(), bytes)
+    assert_type(by_name, SyncTask[[], int])
+    assert_type(app.every(60, name="a")(apart_from_both), AsyncTask[[], str])
+    assert_type(apart.daily(time(3), name="b")(apart_from_both), AsyncTask[[], str])
+    assert_type(app.scheduled(trigger, name="c", id="d")(apart_from_both), AsyncTask[[], str])
+    app.cron(minute=2.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    app.cron(minutes=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.every(60, name=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     look(1)  # type: ignore[arg-type, unused-coroutine]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
     app.every(60)(with_required)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     app.every(60)(with_context_and_required)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
     app.every(60)(plain)  # type: ignore[type-var]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    app.cron("@daily", ZoneInfo("Europe/Berlin"))
+    app.daily(time(3), UTC)
+    app.daily(time(3), tz=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.every("60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.every(60, overlap="never")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     app.cron("@daily", misfre="all")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -425,6 +445,14 @@ def blocking(order: Order) -> None:
     assert_type(app.jobs.sync.find(states=["dead"]).jobs, list[Job[object]])
     app.jobs.sync.find(states=["ded"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     app.queues.sync.pause("mail")
+
+
+def in_a_thread(ctx: Context) -> None:
+    assert_type(ctx.sync.last_completed(), datetime | None)
+
+
+async def in_the_loop(ctx: Context) -> None:
+    assert_type(await ctx.last_completed(), datetime | None)
 
 
 # --- 12 workers

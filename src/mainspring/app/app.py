@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_struct
 from mainspring.app.bound import BoundTask
 from mainspring.app.chunks import chunks
 from mainspring.app.connection import Connection, Opened
-from mainspring.app.definitions import Definitions, Tasks
+from mainspring.app.definitions import Definitions, Tasks, task_name
 from mainspring.app.job import Job, enqueued
 from mainspring.app.jobs import JobsFace
 from mainspring.app.options import Settings, checked_retry, duration, positive
@@ -25,10 +25,18 @@ from mainspring.app.tasks import Home, Task, anything, inherited
 from mainspring.clock import Clock, Duration
 from mainspring.engine.arguments import Parameters
 from mainspring.engine.registry import Registered, Registry
-from mainspring.errors import InvalidOption, TaskDefinitionError, TaskNotFound
+from mainspring.errors import (
+    EncodingError,
+    InvalidOption,
+    InvalidTrigger,
+    ScheduleUnreadable,
+    TaskDefinitionError,
+    TaskNotFound,
+)
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
 from mainspring.model.flow import Flow
+from mainspring.model.schedule import ScheduleRecord, readable
 from mainspring.retries.attempt_store import AttemptStore
 from mainspring.retries.policy import Retry
 from mainspring.service import Service
@@ -112,9 +120,11 @@ class App(Definitions):
     def remote(self, name: str) -> Task[..., object]:
         """A task whose code is elsewhere, by its name; its arguments are given by keyword, and checked there.
 
+        Raises InvalidOption for a name that no task can have.
+
         await app.remote("billing.invoice").options(queue="billing").enqueue(order_id=7)
         """
-        return Task(name, Parameters(anything, task=name), self._home, Settings())
+        return Task(task_name(name), Parameters(anything, task=name), self._home, Settings())
 
     @overload
     def service(self, fn: ServiceFunction, /) -> ServiceFunction: ...
@@ -216,6 +226,9 @@ class App(Definitions):
     async def idle(self) -> None:
         """Wait until nothing is due: no job of this app's tasks is ready or running, or will be without a new cause.
 
+        A slot of a schedule that is due when this is called is waited for, and so is one of a schedule that is put
+        meanwhile, to fire at once; later slots are not, but their jobs are when they are ready.
+
         Jobs that are scheduled for later by a delay do not count; those that wait for a retry do. Somebody must work:
         `app.running()` here, or workers elsewhere. Where a worker runs here, only the jobs of its queues count, and none
         that are held back by a pause.
@@ -223,7 +236,12 @@ class App(Definitions):
         from mainspring.engine.drain import idle  # noqa: PLC0415  # a producer needs no engine
 
         opened = await self._connection.opened()
-        await idle(opened.store, known=partial(self._works, opened), paused=opened.paused)
+        await idle(
+            opened.store,
+            known=partial(self._works, opened),
+            paused=opened.paused,
+            fires=partial(self._fires, opened),
+        )
 
     @property
     def jobs(self) -> JobsFace:
@@ -268,13 +286,13 @@ class App(Definitions):
         `concurrency`: jobs at once. `queues`: default all. `lease_time`: how long this process may be silent before
         others take over its jobs. `poll`: how long new work of other processes may lie unseen. `retention`: seconds
         for which ended jobs are kept, by state. Raises InvalidOption, TaskDefinitionError for a task whose annotations
-        cannot be resolved, and as `async with app:` does.
+        cannot be resolved, AppError where this process works jobs of the app already, and as `async with app:` does.
         """
         if isinstance(queues, str):
             raise InvalidOption(f'queues is a list, as in queues=["{queues}"]')
         from mainspring.engine.settings import DEFAULT_RETENTION, WorkerSettings  # noqa: PLC0415  # as above
 
-        return self.working(
+        return self._works_with(
             WorkerSettings(
                 concurrency=positive("concurrency", concurrency) or 1,
                 queues=None if queues is None else tuple(queues),
@@ -283,11 +301,15 @@ class App(Definitions):
                 poll=duration("poll", poll, above_zero=True),
                 name=name,
                 retention=DEFAULT_RETENTION if retention is None else retention,
-            )
+            ),
+            alone=True,
         )
 
     def working(self, settings: WorkerSettings) -> AbstractAsyncContextManager[Worker]:
-        """`running`, with every setting of a worker."""
+        """`running`, with every setting of a worker. Several at once compete, as those of several processes do."""
+        return self._works_with(settings, alone=False)
+
+    def _works_with(self, settings: WorkerSettings, *, alone: bool) -> AbstractAsyncContextManager[Worker]:
         from mainspring.app.running import working  # noqa: PLC0415  # a producer needs no engine
 
         lifespan = self._lifespan
@@ -299,6 +321,7 @@ class App(Definitions):
             services=tuple(self._services),
             triggers=self.triggers,
             prepare=self._prepare,
+            alone=alone,
         )
 
     async def __aenter__(self) -> Self:
@@ -409,6 +432,18 @@ class App(Definitions):
         if opened.workers:
             return any(worker.serves(queue, task, version) for worker in opened.workers)
         return self._knows(task, version)
+
+    def _fires(self, opened: Opened, schedule: ScheduleRecord) -> bool:
+        """Whether a schedule that is due will be fired by the workers of this process; without one, by any."""
+        if opened.workers:
+            return any(worker.fires(schedule) for worker in opened.workers)
+        from mainspring.engine.triggers import trigger_of  # noqa: PLC0415  # a producer needs no triggers
+
+        try:
+            trigger_of(readable(schedule).definition, self.triggers)
+        except (InvalidTrigger, EncodingError, ScheduleUnreadable):
+            return False  # one that every worker leaves alone
+        return True
 
     def compiled(self, work: BoundTask[R]) -> Flow:
         """The jobs to store, with what they have of the job that enqueues them."""

@@ -6,8 +6,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
-from concurrent.futures import CancelledError
-from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
@@ -16,13 +14,16 @@ from mainspring.app.background import background_loop, is_background
 from mainspring.app.chunks import last_of_each, parts_of
 from mainspring.app.keyed import ADD_RETRY, Keyed, add_patiently, weight
 from mainspring.app.results import Results
+from mainspring.app.schedule_writes import Changes
 from mainspring.clock import Clock
+from mainspring.engine.blocking import result_of, running_loop
 from mainspring.engine.gather import Gather
 from mainspring.errors import AppClosed, AppError, WrongLoop
 from mainspring.events import Hub
 from mainspring.ids import IdSource, new_id
 from mainspring.model.flow import Flow
 from mainspring.model.record import NewGroup, NewJob
+from mainspring.model.schedule import ScheduleRecord
 from mainspring.store.base import INSIDE, Added, CancelAnswer, Store, inside_of
 from mainspring.store.open import open_store
 
@@ -30,8 +31,6 @@ T = TypeVar("T")
 log = logging.getLogger("mainspring.app")
 
 URL_VARIABLE: Final = "MAINSPRING_URL"
-STILL_THERE: Final = 1.0
-"""Seconds between two looks of a blocking call at whether the loop it waits for still lives."""
 
 
 class LocalWorker(Protocol):
@@ -53,6 +52,10 @@ class LocalWorker(Protocol):
         """Whether it runs such jobs."""
         ...
 
+    def fires(self, schedule: ScheduleRecord) -> bool:
+        """Whether this schedule, which is due, will be fired."""
+        ...
+
     @property
     def paused(self) -> frozenset[str]:
         """The queues of which it has heard that they are paused."""
@@ -62,7 +65,7 @@ class LocalWorker(Protocol):
 class Opened:
     """An open store, with what gathers requests to it. Belongs to one loop."""
 
-    __slots__ = ("add", "direct", "keyed", "loop", "pid", "results", "store", "workers")
+    __slots__ = ("add", "changes", "direct", "keyed", "loop", "pid", "results", "store", "workers")
 
     def __init__(self, store: Store, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
         self.store = store
@@ -74,6 +77,7 @@ class Opened:
         self.add: Gather[NewJob, Added] = Gather(store.add, what="enqueue", retry=ADD_RETRY, weigh=weight)
         # A key that somebody's open transaction holds must not stall those without one (RULES C10).
         self.keyed = Keyed(store)
+        self.changes = Changes(store)
         self.workers: list[LocalWorker] = []
 
     async def enqueue(self, new: NewJob, tx: object = None) -> Added:
@@ -158,6 +162,7 @@ class Connection:
         self._users = 0
         self._lent = False
         self._closed: bool = False
+        self._at_work: list[tuple[asyncio.AbstractEventLoop, int]] = []
         self._until_loop_ends: AsyncGenerator[None, None] | None = None
 
     @property
@@ -231,7 +236,7 @@ class Connection:
 
         Raises AppError inside that loop itself, where it could only wait for itself.
         """
-        here = _running_loop()
+        here = running_loop()
         loop = self.loop
         if loop is None:
             if here is not None:
@@ -239,7 +244,7 @@ class Connection:
             loop = background_loop()
         elif loop is here:
             raise AppError("this is the app's own event loop, which .sync would block for ever: await the verb itself")
-        return _result_of(verb, loop)
+        return result_of(verb, loop)
 
     def add_within(self, tx: object, jobs: Sequence[NewJob], groups: Sequence[NewGroup] = ()) -> list[Added]:
         """Store jobs in the transaction of a connection that blocks, in the calling thread, whatever loop runs there.
@@ -248,7 +253,7 @@ class Connection:
         """
         there = self._opened
         if self.loop is None or there is None:
-            if _running_loop() is not None:
+            if running_loop() is not None:
                 raise AppError("there is an event loop here, and this app is not open yet: say `async with app:` first")
             there = self.call(self.opened)
         return there.store.add_within_sync(tx, jobs, groups)
@@ -268,6 +273,21 @@ class Connection:
                 self._opened.results.close()
             self._given, self.clock, self.ids, self._closed = before
             self._opened, self._until_loop_ends, self._users, self._lent = None, None, 0, False
+
+    @contextmanager
+    def at_work(self, *, alone: bool) -> Generator[None]:
+        """A worker starts, runs and ends in this block. Raises AppError when it is to be alone, and another one is there."""
+        here = (asyncio.get_running_loop(), os.getpid())
+        if alone and any(not loop.is_closed() and pid == os.getpid() for loop, pid in self._at_work):
+            raise AppError(
+                "this app works jobs in this process already; for more at once say app.running(concurrency=…), and for a"
+                " second worker with other settings make another App"
+            )
+        self._at_work.append(here)
+        try:
+            yield
+        finally:
+            self._at_work.remove(here)
 
     # --- opening
 
@@ -332,6 +352,7 @@ class Connection:
             if there.loop is asyncio.get_running_loop():
                 await there.add.flush()
                 await there.keyed.flush()
+                await there.changes.flush()
                 there.results.close()
         finally:
             if not self._lent:
@@ -345,31 +366,3 @@ class Connection:
         return WrongLoop(
             "this app is open in another event loop; from here call it by its .sync face (task.sync.enqueue(…))"
         )
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _result_of(verb: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> T:
-    coroutine = verb()
-    try:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    except RuntimeError as error:  # the loop has just been closed
-        coroutine.close()
-        raise AppClosed("the event loop of this app has ended") from error
-    try:
-        while not future.done():
-            wait_for([future], STILL_THERE)
-            if loop.is_closed() and not future.done():
-                raise AppClosed("the event loop of this app ended before it could answer")
-    except BaseException:
-        future.cancel()
-        raise
-    try:
-        return future.result()
-    except CancelledError:
-        raise AppClosed("the event loop of this app ended before it could answer") from None

@@ -9,11 +9,11 @@ from typing import Final
 
 from mainspring.app.bound import BoundTask
 from mainspring.app.plan import Declarations, Declared, Vanished, code_of
-from mainspring.app.schedule_options import ScheduleOptions, ScheduleSpec, check_template
+from mainspring.app.schedule_options import ScheduleOptions, ScheduleSpec, check_template, checked_trigger
 from mainspring.app.schedule_writes import Decide, asked, written
 from mainspring.app.schedules import decided
 from mainspring.app.tasks import Task
-from mainspring.errors import AppError, InvalidTrigger, TaskDefinitionError
+from mainspring.errors import AppError, TaskDefinitionError
 from mainspring.model.flow import One
 from mainspring.model.planning import paused
 from mainspring.model.schedule import VANISHED, ScheduleRecord
@@ -33,8 +33,7 @@ def declaration(
     options: ScheduleOptions,
 ) -> Declared:
     """The schedule of a task. Raises TaskDefinitionError unless its code is here and it can be called without arguments."""
-    if not isinstance(trigger, Trigger):
-        raise InvalidTrigger(f"a trigger is needed, such as Every(60) or Cron('@daily'); not {trigger!r}")
+    checked_trigger(trigger)
     try:
         fn = task.registered.fn
     except AppError as error:
@@ -75,7 +74,7 @@ async def synchronise(store: Store, declared: Declarations, kinds: TriggerKinds)
 
 
 async def _vanished(store: Store, declared: Declarations) -> list[ScheduleRecord]:
-    """The stored schedules of this code that it does not declare; of those that are paused none, unless to be removed."""
+    """The stored schedules of this code that it does not declare; of those that stand still none, unless to be removed."""
     rows: list[ScheduleRecord] = []
     if declared.vanished == "keep" or not declared.codes:
         return rows
@@ -87,7 +86,8 @@ async def _vanished(store: Store, declared: Declarations) -> list[ScheduleRecord
         rows += [
             row
             for row in page
-            if row.id not in declared.schedules and (declared.vanished == "remove" or not row.paused)
+            if row.id not in declared.schedules
+            and (declared.vanished == "remove" or not (row.paused or row.unreadable))
         ]
         if len(page) < PAGE:
             return rows
@@ -97,7 +97,7 @@ async def _vanished(store: Store, declared: Declarations) -> list[ScheduleRecord
 def _paused(codes: Collection[str], row: ScheduleRecord | None, now: float) -> ScheduleRecord:
     """The row, paused as vanished; as it is when somebody else has acted on it meanwhile."""
     assert row is not None  # a removed one stays for a day
-    if row.dropped is not None or row.paused or row.declared_by not in codes:
+    if row.dropped is not None or row.paused or row.unreadable or row.declared_by not in codes:
         return row
     return paused(row, now, VANISHED)
 
@@ -117,7 +117,17 @@ def _tell(gone: list[str], vanished: Vanished) -> None:
     if not gone:
         return
     names = ", ".join(map(repr, gone[:10])) + (", …" if len(gone) > 10 else "")
-    done = "removed" if vanished == "remove" else "paused"
-    log.warning(
-        "%d schedule(s) that this code declared once are declared no more, and were %s: %s", len(gone), done, names
+    what = (
+        "1 schedule that this code declared once is"
+        if len(gone) == 1
+        else (f"{len(gone)} schedules that this code declared once are")
     )
+    was, it = ("was", "it") if len(gone) == 1 else ("were", "them")
+    if vanished == "remove":
+        log.warning("%s declared no more, and %s removed: %s", what, was, names)
+        return
+    log.warning(
+        "%s declared no more, and %s paused: %s. Declare %s again, or remove %s: "
+        "`mainspring schedules rm`, or App(vanished='remove')",
+        what, was, names, it, it,
+    )  # fmt: skip

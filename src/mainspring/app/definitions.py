@@ -22,6 +22,7 @@ from typing import (
     overload,
 )
 
+from mainspring.app.bound import BoundTask
 from mainspring.app.connection import Connection
 from mainspring.app.options import (
     Settings,
@@ -38,12 +39,15 @@ from mainspring.engine.arguments import Parameters
 from mainspring.engine.context import Context
 from mainspring.engine.registry import Registered
 from mainspring.errors import InvalidOption, TaskDefinitionError
+from mainspring.model.cron_fields import BY_NAME
+from mainspring.model.spelling import EXPRESSIONS, INTERVALS, TIMES, spelt
 
 if TYPE_CHECKING:
     from mainspring.app.plan import Declared
     from mainspring.app.schedule_options import ScheduleOptions
     from mainspring.app.scheduling import ScheduleDecorator
     from mainspring.model.triggers import Trigger
+    from mainspring.model.zones import TimeZone
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,9 +137,12 @@ class Definitions:
             raise InvalidOption(f"options of {type(obj).__qualname__} is a dict as @app.task(…) takes, not {own!r}")
         kind = type(obj)
         merged: dict[str, object] = {**cast("Mapping[str, object]", own), **defaults}
-        task = self._define(run, name or self._default_name(kind.__module__, kind.__qualname__), merged)
+        if name is None:
+            name = self._default_name(kind.__module__, kind.__qualname__).removeprefix(self._prefix)
+        task = self._define(run, name, merged)
         return cast("AsyncTask[P, R]", task)
 
+    @spelt("@app.every", INTERVALS)
     def every(
         self,
         interval: Duration,
@@ -143,6 +150,7 @@ class Definitions:
         anchor: Literal["grid", "end"] = "grid",
         first: Literal["now", "after"] = "now",
         start: datetime | None = None,
+        name: str | None = None,
         id: str | None = None,  # noqa: A002  # the word of the face
         **options: Unpack[ScheduleOptions],
     ) -> ScheduleDecorator:
@@ -155,32 +163,46 @@ class Definitions:
         """
         from mainspring.model.every import Every  # noqa: PLC0415  # only who declares schedules needs triggers
 
-        return self.scheduled(Every(interval, anchor, first, start), id=id, **options)
+        return self.scheduled(Every(interval, anchor, first, start), name=name, id=id, **options)
 
+    @spelt("@app.cron", EXPRESSIONS)
     def cron(
         self,
-        expression: str,
+        expression: str = BY_NAME,
+        tz: TimeZone = "UTC",
         *,
-        tz: str = "UTC",
+        second: int | str | None = None,
+        minute: int | str | None = None,
+        hour: int | str | None = None,
+        day: int | str | None = None,
+        month: int | str | None = None,
+        weekday: int | str | None = None,
+        name: str | None = None,
         id: str | None = None,  # noqa: A002  # as above
         **options: Unpack[ScheduleOptions],
     ) -> ScheduleDecorator:
-        """Run a task, or a function that becomes one, at the times of a cron expression.
+        """Run a task, or a function that becomes one, at the times of a cron expression, or of named fields.
 
         See `Cron` for the fields, time zones and daylight saving time, and `scheduled` for the rest.
 
             @app.cron("0 9 * * 1-5", tz="Europe/Berlin")
             async def report() -> None: ...
+
+            @app.cron(minute=30, hour="9-17")
+            async def count() -> None: ...
         """
         from mainspring.model.cron import Cron  # noqa: PLC0415  # as above
 
-        return self.scheduled(Cron(expression, tz), id=id, **options)
+        trigger = Cron(expression, tz, second=second, minute=minute, hour=hour, day=day, month=month, weekday=weekday)
+        return self.scheduled(trigger, name=name, id=id, **options)
 
+    @spelt("@app.daily", TIMES)
     def daily(
         self,
         at: time,
+        tz: TimeZone = "UTC",
         *,
-        tz: str = "UTC",
+        name: str | None = None,
         id: str | None = None,  # noqa: A002  # as above
         **options: Unpack[ScheduleOptions],
     ) -> ScheduleDecorator:
@@ -190,24 +212,26 @@ class Definitions:
         """
         from mainspring.model.cron import Daily  # noqa: PLC0415  # as above
 
-        return self.scheduled(Daily(at, tz), id=id, **options)
+        return self.scheduled(Daily(at, tz), name=name, id=id, **options)
 
     def scheduled(
         self,
         trigger: Trigger,
         *,
+        name: str | None = None,
         id: str | None = None,  # noqa: A002  # as above
         **options: Unpack[ScheduleOptions],
     ) -> ScheduleDecorator:
         """Run a task, or a function that becomes one by `task`, whenever `trigger` fires; for unions and own triggers.
 
         The schedule is written when a worker of the app starts, and changed when the code has changed; once the code
-        declares it no more, it is paused (see `App`). Its `id` is the name of the task unless told otherwise; a task
-        may have several. `options`: see `ScheduleOptions`. What the task needs otherwise (`retry`, `timeout`, a name)
-        it gets by stacking this over `@app.task(…)`, which gives the same task back.
+        declares it no more, it is paused (see `App`). `name`: that of the task which the function becomes, as in
+        `task`. Its `id` is the name of the task unless told otherwise; a task may have several. `options`: see
+        `ScheduleOptions`. What the task needs otherwise (`retry`, `timeout`) it gets by stacking this over
+        `@app.task(…)`, which gives the same task back.
 
         Raises InvalidTrigger, InvalidOption, and TaskDefinitionError for a task that cannot run without arguments, for
-        an id that is taken, and as `task` does.
+        an id that is taken, for the name of a task that has one, and as `task` does.
 
             @app.scheduled(Daily(time(9)) | Cron("0 12 * * 6"), id="reminders")
             @app.task(retry=Retry(on=OSError, attempts=5))
@@ -219,7 +243,11 @@ class Definitions:
         checked(options)  # here, so that the traceback shows the line that says them
 
         def decorate(work: Callable[..., object] | Task[..., object], /) -> Task[..., object]:
-            task = work if is_task(work) else self._define(cast("Callable[..., object]", work), None, {})
+            if is_task(work):
+                check_unnamed(work, name)
+                task = work
+            else:
+                task = self._define(cast("Callable[..., object]", work), name, {})
             declared = declaration(task, trigger, id, options)
             if declared.spec.id in self._schedules:
                 raise TaskDefinitionError(
@@ -233,8 +261,8 @@ class Definitions:
 
     def _define(self, fn: Callable[..., object], name: str | None, defaults: Mapping[str, Any]) -> Task[..., object]:
         check_function(fn)
-        full = self._prefix + name if name else self._default_name(fn.__module__, _qualname(fn))
-        key("the name of a task", full)
+        full = self._default_name(fn.__module__, _qualname(fn)) if name is None else self._prefix + task_name(name)
+        task_name(full)
         if full in self._tasks:
             raise TaskDefinitionError(f"there is a task {full!r} already; give one of them another name=")
         registered = make_registered(fn, full, defaults)
@@ -254,7 +282,8 @@ class Definitions:
         if module == "__main__":
             raise TaskDefinitionError(
                 f"{qualname} is defined in the script itself, whose name differs between the script and a worker that "
-                f'imports it; give it a name: @app.task(name="{qualname}")'
+                f'imports it; give it a name: name="{qualname}" in its decorator, such as @app.task(name="{qualname}") or '
+                f'@app.every(…, name="{qualname}")'
             )
         return f"{module}.{qualname}"
 
@@ -309,15 +338,34 @@ class Tasks(Definitions):
         return iter(self._tasks.values())
 
 
+def task_name(given: str) -> str:
+    """The same. Raises InvalidOption for an empty one, and one above 255 bytes."""
+    return key("the name of a task", given)
+
+
 def is_task(work: object) -> TypeGuard[Task[..., object]]:
     """Whether it is a task already."""
     return isinstance(work, Task)
 
 
+def check_unnamed(task: Task[..., object], name: str | None) -> None:
+    """Raise TaskDefinitionError for a name that a task is given by its schedule: it has one."""
+    if name is not None:
+        raise TaskDefinitionError(
+            f"task {task.name!r} has its name already: leave out name={name!r} here, or say it where the task is made; "
+            "another name for the schedule is its id="
+        )
+
+
 def check_function(fn: object) -> None:
     """Raise TaskDefinitionError for what cannot be a task, with what to change."""
     if isinstance(fn, Task):
-        raise TaskDefinitionError(f"{fn!r} is a task already; to have it in an app, use Tasks and app.include(tasks)")
+        raise TaskDefinitionError(
+            f"{fn!r} is a task already: put @app.every and its like above @app.task, not below; to have a task in another "
+            "app, use Tasks and app.include(tasks)"
+        )
+    if isinstance(fn, BoundTask):
+        raise TaskDefinitionError(f"{fn!r} has arguments already: give it to app.schedules.put(id, trigger, …)")
     if inspect.isclass(fn):
         raise TaskDefinitionError(
             f"the class {fn.__qualname__} cannot be a task; give app.add_task({fn.__name__}(…)) an object of it"

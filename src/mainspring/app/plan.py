@@ -49,6 +49,8 @@ class Plan:
         ):
             if value not in known:
                 raise InvalidOption(f"{name} is one of {', '.join(map(repr, known))}, not {value!r}")
+        if not isinstance(triggers, Iterable):
+            raise InvalidOption(f"triggers is a list of classes, as in App(triggers=[NewMoon]); not {triggers!r}")
         self._own = tuple(triggers)
         self._kinds: TriggerKinds | None = None
         self._declared: dict[str, Declared] = {}

@@ -14,6 +14,7 @@ from mainspring.engine.registry import Registry
 from mainspring.engine.settings import WorkerSettings
 from mainspring.engine.worker import Worker
 from mainspring.model.record import NewJob
+from mainspring.model.schedule import ScheduleRecord
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.service import Health, Service, Supervisor
 
@@ -31,15 +32,18 @@ async def working(
     services: Sequence[Service],
     triggers: TriggerKinds,
     prepare: Callable[[], Awaitable[None]],
+    alone: bool,
 ) -> AsyncGenerator[Worker]:
     """Open the store, enter the lifespan, start the worker, then the services; all ends in the reverse order.
 
     `prepare` is done when the store is open and before anything works: the schedules that code declares are written.
+    Raises AppError when it is to be `alone`, and this process works jobs of the app already.
     """
     in_processes = [task for task in registry if task.mode == "process"]
     for task in in_processes:
         importable_path(task.fn)  # found here rather than by its first job
     async with AsyncExitStack() as stack:
+        stack.enter_context(connection.at_work(alone=alone))
         opened = await connection.enter()
         stack.push_async_callback(connection.leave)
         await prepare()
@@ -90,6 +94,10 @@ class Local:
     def serves(self, queue: str, task: str, version: str) -> bool:
         """Whether it runs such jobs."""
         return self._worker.serves(queue, task, version)
+
+    def fires(self, schedule: ScheduleRecord) -> bool:
+        """Whether this schedule, which is due, will be fired."""
+        return self._worker.fires(schedule)
 
     @property
     def paused(self) -> frozenset[str]:

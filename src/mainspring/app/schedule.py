@@ -10,7 +10,7 @@ from mainspring.app.schedule_options import ScheduleOptions
 from mainspring.clock import moment
 from mainspring.codec import decode
 from mainspring.engine.triggers import trigger_of
-from mainspring.model.schedule import Run, RunKind, RunState, ScheduleRecord, ScheduleState
+from mainspring.model.schedule import Definition, Run, RunKind, RunState, ScheduleRecord, ScheduleState, readable
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.model.triggers import Trigger
 
@@ -18,7 +18,9 @@ from mainspring.model.triggers import Trigger
 class Schedule:
     """A schedule as it was when it was read. Times are aware datetimes in UTC.
 
-    `record` is what the store holds; the properties say it in the words of the face.
+    `record` is what the store holds; the properties say it in the words of the face. One whose stored definition this
+    version cannot read, for a newer one has written it, is `unreadable`: it does not fire here, what was declared of it
+    raises ScheduleUnreadable, and it can be put again or removed.
     """
 
     __slots__ = ("_kinds", "_trigger", "record")
@@ -40,14 +42,22 @@ class Schedule:
 
     @property
     def reason(self) -> str:
-        """Why it is paused; "" when it is not."""
-        return self.record.paused
+        """Why it is paused, or else why it is unreadable; "" when it is neither."""
+        return self.record.paused or self.record.unreadable
+
+    @property
+    def unreadable(self) -> str:
+        """Why its definition cannot be read; "" when it can."""
+        return self.record.unreadable
 
     @property
     def trigger(self) -> Trigger:
-        """When it fires. Raises InvalidTrigger for one of a kind that the app was not given (`App(triggers=…)`)."""
+        """When it fires.
+
+        Raises InvalidTrigger for one of a kind that the app was not given (`App(triggers=…)`), ScheduleUnreadable.
+        """
         if self._trigger is None:
-            self._trigger = trigger_of(self.record.definition, self._kinds)
+            self._trigger = trigger_of(self._definition, self._kinds)
         return self._trigger
 
     @property
@@ -63,7 +73,9 @@ class Schedule:
 
     @property
     def missed(self) -> int:
-        """Slots that were too late to be run."""
+        """Slots that were too late to be run: of an `Every` exactly, of others up to 100 in each gap, and at least so
+        many when a gap was longer.
+        """
         return self.record.missed
 
     @property
@@ -88,22 +100,21 @@ class Schedule:
 
     @property
     def task(self) -> str:
-        """The name of the task that its jobs run."""
-        return self.record.definition.template.task
+        """The name of the task that its jobs run. Raises ScheduleUnreadable."""
+        return self._definition.template.task
 
     @property
     def metadata(self) -> dict[str, object]:
-        """The metadata of its jobs, `task.options(metadata=…)`; a copy."""
-        data = self.record.definition.template.metadata
+        """The metadata of its jobs, `task.options(metadata=…)`; a copy. Raises ScheduleUnreadable."""
+        data = self._definition.template.metadata
         return decode(data, dict[str, object], what="metadata") if data else {}
 
     @property
     def options(self) -> ScheduleOptions:
-        """All its options, with which `put` would make the same schedule; a copy."""
-        definition = self.record.definition
-        return {
+        """All its options, with which `put` would make the same schedule; a copy. Raises ScheduleUnreadable."""
+        definition = self._definition
+        options: ScheduleOptions = {
             "misfire": definition.misfire,
-            "misfire_limit": definition.misfire_limit,
             "misfire_grace": definition.misfire_grace,
             "overlap": definition.overlap,
             "start_at": _moment(definition.start_at),
@@ -114,9 +125,20 @@ class Schedule:
             "keep": definition.keep,
             "keep_for": definition.keep_for,
         }
+        if definition.misfire == "all":
+            options["misfire_limit"] = definition.misfire_limit
+        return options
+
+    @property
+    def _definition(self) -> Definition:
+        return readable(self.record).definition
 
     def __repr__(self) -> str:
-        return f"<Schedule {self.id} {self.state}>"
+        try:
+            said = f" {self.trigger!r}"
+        except Exception:  # noqa: BLE001  # whatever a trigger of somebody else's raises: this is shown in logs
+            said = " unreadable" if self.record.unreadable else " of an unknown trigger"
+        return f"<Schedule {self.id} {self.state}{said}{'' if self.next is None else f' next {self.next.isoformat()}'}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schedule) and other.record == self.record
@@ -131,7 +153,7 @@ class ScheduleRun:
 
     `number` counts the records of a schedule from 1. `kind`: "slot", "trigger" (a person asked for it: it has no
     slot), "missed" (too late), "skipped" (another run went on). `slot`, `last_slot`: the first and the last of `count`
-    slots. `job`: the id of the job, None when there is none. `state`: that of the job, or "missed", "skipped";
+    slots; of more than 100 missed ones, unless they are those of an `Every`, `count` is "at least". `job`: the id of the job, None when there is none. `state`: that of the job, or "missed", "skipped";
     "removed": it is gone, and nobody saw its end. `started`: its last attempt. `duration`: seconds from there to the
     end. `error`: type and message, "" without one.
     """

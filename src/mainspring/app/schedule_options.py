@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from difflib import get_close_matches
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypedDict, Unpack, get_args
 
 from mainspring.app.bound import BoundTask
 from mainspring.app.options import duration, key, moment_of, optional_duration, positive
+from mainspring.app.schedule_spelling import unknown_option
 from mainspring.app.tasks import Task
 from mainspring.clock import Duration
 from mainspring.codec import decode
@@ -19,11 +19,11 @@ from mainspring.model.cron import Cron, Daily
 from mainspring.model.every import Every, Once
 from mainspring.model.flow import One
 from mainspring.model.record import NewJob
-from mainspring.model.schedule import KEPT_RUNS, MOST_KEPT_RUNS, Definition, Misfire, Overlap
+from mainspring.model.schedule import KEPT_RUNS, MOST_CAUGHT_UP, MOST_KEPT_RUNS, Definition, Misfire, Overlap
 from mainspring.model.trigger_kinds import TriggerKinds
 from mainspring.model.triggers import Except, Trigger, Union
 
-MOST_CAUGHT_UP: Final = 10_000
+_CONTROL: Final = frozenset(map(chr, (*range(32), *range(127, 160))))
 
 RECORDS_EACH: Final = 3
 """Between two runs there may be a record of missed slots, and one of skipped ones."""
@@ -33,7 +33,7 @@ class ScheduleOptions(TypedDict, total=False):
     """What schedules take beside id, trigger and job. Durations are seconds or a timedelta; times are aware datetimes.
 
     `misfire`: what becomes of slots that nobody ran in time: `"once"` (default) runs the newest of them, `"skip"` runs
-    it only when it is less than a minute late, `"all"` runs the newest `misfire_limit` (default 100, at most 10,000).
+    it only when it is less than a minute late, `"all"` runs the newest `misfire_limit` (default 100, at most 1,000).
     `misfire_grace`: a slot that is later than this is not run at all. What is not run is counted as missed.
 
     `overlap`: what happens at a slot while the job of another slot has not ended: `"skip"` (default) leaves the slot
@@ -41,8 +41,9 @@ class ScheduleOptions(TypedDict, total=False):
 
     `start_at`, `end_at`: no slot before, none after; one slot may be at both. `max_runs`: so many slots become jobs,
     then it has finished; default: no end. `jitter`: run later than the slot by 0 up to so many seconds, always the same
-    for this id, so that schedules of one minute do not start together. `stop_after`: pause it when its last so many
-    runs have died; default: never; at most a third of `keep`. `keep`: run records that are kept, default 100, at most
+    for this id, so that schedules of one minute do not start together; it may be longer than the interval: slots are
+    then late by that much, and none is lost. `stop_after`: pause it when its last so many
+    runs have died or expired; default: never; at most a third of `keep`. `keep`: run records that are kept, default 100, at most
     10,000; `keep_for`: and for how long, default: for ever.
     """
 
@@ -62,7 +63,7 @@ class ScheduleOptions(TypedDict, total=False):
 class ScheduleSpec:
     """A schedule to be put, for `app.schedules.put_many`: what `put` is called with, checked.
 
-    Raises InvalidOption that names the option.
+    Raises InvalidOption that names the option, InvalidTrigger for what is no trigger.
 
         ScheduleSpec("nightly", Daily(time(3), tz="Europe/Berlin"), rebuild.bind("eu"), overlap="queue")
     """
@@ -77,7 +78,7 @@ class ScheduleSpec:
         **options: Unpack[ScheduleOptions],
     ) -> None:
         self.id = schedule_id(id)
-        self.trigger = trigger
+        self.trigger = checked_trigger(trigger)
         self.work = work
         self._fields = checked(options)
         self._fields["template"] = template_of(work)
@@ -126,8 +127,31 @@ def is_ours(trigger: Trigger) -> bool:
 
 
 def schedule_id(given: object) -> str:
-    """The id of a schedule. Raises InvalidOption for an empty one, and one above 255 bytes."""
-    return key("the id of a schedule", given)
+    """The id of a schedule. Raises InvalidOption for an empty one, one above 255 bytes, and control characters."""
+    text = key("the id of a schedule", given)
+    if not _CONTROL.isdisjoint(text):
+        raise InvalidOption(f"the id of a schedule has no control characters such as a line break; not {text!r}")
+    return text
+
+
+def checked_trigger(given: object) -> Trigger:
+    """The same trigger. Raises InvalidTrigger for anything else, with how to make one of it."""
+    if isinstance(given, Trigger):
+        return given
+    match given:
+        case str():
+            made = f"Cron({given!r})"
+        case timedelta() | int() | float() if not isinstance(given, bool):
+            made = f"Every({given!r})"
+        case datetime():
+            made = "Once(…)"
+        case time():
+            made = "Daily(…)"
+        case type() if issubclass(given, Trigger):
+            made = f"{given.__name__}(…)"
+        case _:
+            raise InvalidTrigger(f"a trigger is needed, such as Every(60) or Cron('@daily'); not {given!r}")
+    raise InvalidTrigger(f"a trigger is needed: write {made}, not {given!r}")
 
 
 def template_of(work: object) -> NewJob:
@@ -155,6 +179,8 @@ def check_template(job: NewJob) -> NewJob:
 def checked(options: Mapping[str, object]) -> dict[str, Any]:
     """Options as the fields of a Definition. Raises InvalidOption that names the option and says what it takes."""
     fields = {name: _reader(name)(value) for name, value in options.items()}
+    if "misfire_limit" in fields and fields.get("misfire") != "all":
+        raise InvalidOption("misfire_limit is for misfire='all' alone: say that, too, or leave it out")
     start, end = fields.get("start_at"), fields.get("end_at")
     if start is not None and end is not None and end < start:
         raise InvalidOption("end_at lies before start_at: no slot would ever count")
@@ -207,7 +233,5 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
 def _reader(name: str) -> Callable[[object], Any]:
     reader = _READERS.get(name)
     if reader is None:
-        close = get_close_matches(name, _READERS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(sorted(_READERS))}"
-        raise InvalidOption(f"a schedule has no option {name!r}; {hint}")
+        raise InvalidOption(unknown_option(name, sorted(_READERS)))
     return reader

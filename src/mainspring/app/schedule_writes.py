@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from mainspring.app.keyed import ADD_RETRY
+from mainspring.engine.gather import Gather
 from mainspring.engine.patient import patiently
-from mainspring.errors import ScheduleBusy, ScheduleNotFound
+from mainspring.errors import ScheduleBusy, ScheduleNotFound, StoreUnavailable
 from mainspring.model.schedule import ScheduleRecord
 from mainspring.model.states import LIVE
-from mainspring.store.base import SchedulePut, Store
+from mainspring.retries.policy import Retry
+from mainspring.store.base import SchedulePut, Store, inside_of
 
 T = TypeVar("T")
 
@@ -23,6 +25,9 @@ now. The same object: nothing is to be written."""
 
 OPEN: Final = tuple(sorted(LIVE))
 """The states of jobs that have not ended."""
+
+NOT_AGAIN: Final = Retry(on=StoreUnavailable, attempts=1)
+"""Each question of a batch has its own patience: a batch that is asked again as a whole would be decided twice."""
 
 ROUNDS: Final = 50
 FIRST_WAIT: Final = 0.01
@@ -35,6 +40,46 @@ async def asked(ask: Callable[[], Awaitable[T]], what: str, *, unclear: Callable
     return await patiently(ask, what, ADD_RETRY, unclear=unclear)
 
 
+class Change(NamedTuple):
+    """A change of one schedule that somebody waits for."""
+
+    schedule: str
+    decide: Decide
+
+
+class Changes:
+    """Changes single schedules; those that are asked for at the same time are read, and written, together.
+
+    Each is answered on its own: what one decision raises, or somebody else's faster change, holds up no other.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._direct = store.features.survives == "nothing"
+        self._gather: Gather[Change, ScheduleRecord | Exception | None] = Gather(
+            partial(_attempted, store), what="schedules", retry=NOT_AGAIN
+        )
+
+    async def __call__(self, schedule: str, decide: Decide) -> ScheduleRecord:
+        """The row as it is now. Raises as `written`."""
+        change = Change(schedule, decide)
+        # Inside a job's transaction the store must see who asks, to refuse what could only wait for itself.
+        alone = self._direct or inside_of(self._store) is not None
+        for number in range(ROUNDS):
+            if number:
+                await _pause(number)
+            row = (await _attempted(self._store, (change,)))[0] if alone else await self._gather(change)
+            if isinstance(row, ScheduleRecord):
+                return row
+            if row is not None:
+                raise row
+        raise _busy(schedule)
+
+    async def flush(self) -> None:
+        """Return when nothing waits or is in flight."""
+        await self._gather.flush()
+
+
 async def written(store: Store, decisions: Mapping[str, Decide]) -> dict[str, ScheduleRecord]:
     """Decide about each of these ids and write them, those that need it in one commit; returns the rows as they are now.
 
@@ -45,11 +90,11 @@ async def written(store: Store, decisions: Mapping[str, Decide]) -> dict[str, Sc
     left = dict(decisions)
     for number in range(ROUNDS):
         if number:
-            await asyncio.sleep(random.uniform(0, min(FIRST_WAIT * 2**number, LONGEST_WAIT)))
+            await _pause(number)
         left = await _round(store, left, rows)
         if not left:
             return rows
-    raise ScheduleBusy(min(left), f"schedule {min(left)!r} is changed or fired by others all the time; repeat it later")
+    raise _busy(min(left))
 
 
 def there(schedule: str, row: ScheduleRecord | None) -> ScheduleRecord:
@@ -77,3 +122,42 @@ async def _round(store: Store, decisions: Mapping[str, Decide], rows: dict[str, 
         for put, answer in zip(puts, answers, strict=True)
         if answer == "conflict"
     }
+
+
+async def _attempted(store: Store, changes: Sequence[Change]) -> list[ScheduleRecord | Exception | None]:
+    """Try these once: the row, or what the decision raised; None where somebody else was faster.
+
+    Of several for one schedule, each is decided on what the one before has made of it.
+    """
+    ids = list({change.schedule for change in changes})
+    seen = await patiently(partial(store.get_schedules, ids), "reading schedules", ADD_RETRY)
+    stored = {each.id: each for each in seen.schedules}
+    rows: dict[str, ScheduleRecord] = {}
+    answers: list[ScheduleRecord | Exception | None] = []
+    for schedule, decide in changes:
+        before = rows.get(schedule) or stored.get(schedule)
+        try:
+            row = decide(before, seen.now)
+        except Exception as error:  # noqa: BLE001  # it goes to whoever asked for this one
+            answers.append(error)
+            continue
+        answers.append(row)
+        if row is not before:
+            rows[schedule] = row
+    if not rows:
+        return answers
+    puts = [SchedulePut(row, stored.get(schedule)) for schedule, row in rows.items()]
+    put = await patiently(partial(store.put_schedules, puts), "writing schedules", ADD_RETRY)
+    if "conflict" not in put:
+        return answers
+    lost = {each.record.id for each, answer in zip(puts, put, strict=True) if answer == "conflict"}
+    return [None if change.schedule in lost else answer for change, answer in zip(changes, answers, strict=True)]
+
+
+async def _pause(number: int) -> None:
+    """Let those who were faster get out of the way."""
+    await asyncio.sleep(random.uniform(0, min(FIRST_WAIT * 2**number, LONGEST_WAIT)))
+
+
+def _busy(schedule: str) -> ScheduleBusy:
+    return ScheduleBusy(schedule, f"schedule {schedule!r} is changed or fired by others all the time; repeat it later")

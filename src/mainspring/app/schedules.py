@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -16,13 +16,13 @@ from mainspring.app.job import Job
 from mainspring.app.jobs import JobsFace
 from mainspring.app.options import moment_of
 from mainspring.app.schedule import Schedule, ScheduleRun
-from mainspring.app.schedule_options import ScheduleOptions, ScheduleSpec, packed, schedule_id
+from mainspring.app.schedule_options import ScheduleOptions, ScheduleSpec, checked_trigger, packed, schedule_id
 from mainspring.app.schedule_writes import OPEN, Decide, asked, there, written
 from mainspring.engine.context import CURRENT
 from mainspring.engine.triggers import trigger_of
 from mainspring.errors import InvalidOption, JobNotFound, ScheduleExists
 from mainspring.model.planning import paused, planned, resumed
-from mainspring.model.schedule import BY_REQUEST, Run, RunState, ScheduleRecord, ScheduleState, SlotJob
+from mainspring.model.schedule import BY_REQUEST, Run, RunState, ScheduleRecord, ScheduleState, SlotJob, readable
 from mainspring.model.slots import slot_after
 from mainspring.model.states import STATES
 from mainspring.model.trigger_kinds import TriggerKinds
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from mainspring.app.schedules_sync import SchedulesSync
 
 CHUNK: Final = 1000
+MOST: Final = 2**63 - 1
+"""The largest number that every store can hold."""
+
+MOST_FIRES: Final = 10_000
+"""Slots that are worked out at a time."""
 
 ScheduleList = list[Schedule]
 RunList = list[ScheduleRun]
@@ -82,7 +87,8 @@ class SchedulesFace:
 
             await app.schedules.put("eu-nightly", Daily(time(3), tz="Europe/Berlin"), rebuild.bind("eu"), keep=30)
         """
-        return (await self.put_many([ScheduleSpec(id, trigger, work, **options)]))[0]
+        spec = ScheduleSpec(id, trigger, work, **options)
+        return await self._change(spec.id, partial(decided, spec, self._kinds))
 
     async def put_many(self, specs: Iterable[ScheduleSpec]) -> ScheduleList:
         """`put` many, 1,000 in one commit; returns them in order. When one is refused, those 1,000 are not written.
@@ -93,7 +99,7 @@ class SchedulesFace:
         """
         given: set[str] = set()
         rows: list[Schedule] = []
-        each = iter(specs)
+        each = specs_of(specs)
         while chunk := list(islice(each, CHUNK)):
             decisions: dict[str, Decide] = {}
             for spec in chunk:
@@ -117,24 +123,31 @@ class SchedulesFace:
         Raises ScheduleExists, and as `put` does.
         """
         spec = ScheduleSpec(self._connection.ids() if id is None else id, trigger, work, **options)
+        ours: ScheduleRecord | None = None
 
         def decide(row: ScheduleRecord | None, now: float) -> ScheduleRecord:
-            if row is not None and row.dropped is None:
-                raise ScheduleExists(spec.id, f"there is a schedule {spec.id!r} already; put changes it")
-            return decided(spec, self._kinds, row, now)
+            nonlocal ours
+            if row is None or row.dropped is not None:
+                ours = decided(spec, self._kinds, row, now)
+                return ours
+            # It may be what we wrote, when the answer to that was lost and it has fired meanwhile (RULES C3).
+            if ours is not None and (row.created, row.definition) == (ours.created, ours.definition):
+                return row
+            raise ScheduleExists(spec.id, f"there is a schedule {spec.id!r} already; put changes it")
 
         return await self._change(spec.id, decide)
 
     async def replace(self, id: str, trigger: Trigger) -> Schedule:  # noqa: A002  # as above
         """Give it another trigger, as `put` would; all else stays: job, options, history, a pause.
 
-        A declared one has its declared trigger again when a worker starts. Raises ScheduleNotFound, InvalidTrigger.
+        A declared one has its declared trigger again when a worker starts. Raises ScheduleNotFound, InvalidTrigger,
+        ScheduleUnreadable.
         """
-        data = packed(trigger, self._kinds)
+        data = packed(checked_trigger(trigger), self._kinds)
 
         def decide(row: ScheduleRecord | None, now: float) -> ScheduleRecord:
             row = there(id, row)
-            definition = replace(row.definition, trigger=data, from_end=trigger.from_end)
+            definition = replace(readable(row).definition, trigger=data, from_end=trigger.from_end)
             return planned(id, definition, trigger, now, stored=row, declared_by=row.declared_by)
 
         return await self._change(id, decide)
@@ -142,16 +155,19 @@ class SchedulesFace:
     async def pause(self, id: str) -> Schedule:  # noqa: A002  # as above
         """Let no slot fire until `resume`; those that pass meanwhile are gone. Its running job goes on.
 
-        Pausing twice is fine. Raises ScheduleNotFound.
+        Pausing twice is fine. Raises ScheduleNotFound, ScheduleUnreadable.
         """
         return await self._change(id, lambda row, now: paused(there(id, row), now, BY_REQUEST))
 
     async def resume(self, id: str) -> Schedule:  # noqa: A002  # as above
-        """Go on with the first slot after now, whoever or whatever has paused it. Raises ScheduleNotFound."""
+        """Go on with the first slot after now, whoever or whatever has paused it.
+
+        Raises ScheduleNotFound, ScheduleUnreadable.
+        """
 
         def decide(row: ScheduleRecord | None, now: float) -> ScheduleRecord:
             row = there(id, row)
-            return resumed(row, trigger_of(row.definition, self._kinds), now)
+            return resumed(row, trigger_of(readable(row).definition, self._kinds), now)
 
         return await self._change(id, decide)
 
@@ -159,14 +175,15 @@ class SchedulesFace:
         """Add a job of it now, beside its slots, also while it is paused or has finished; returns the job's handle.
 
         None when `overlap` leaves it out since another run goes on. It does not count as a run of `max_runs`.
-        Raises ScheduleNotFound.
+        Raises ScheduleNotFound, ScheduleUnreadable.
         """
         opened = await self._connection.opened()
         row, now = await self._seen(id)
+        readable(row)
         slot = SlotJob(now, self._connection.ids(), self._connection.ids())
         (answer,) = await asked(partial(opened.store.trigger, [RunNow(id, slot)]), "triggering a schedule")
         if answer == "unknown":
-            there(id, None)
+            readable((await self._seen(id))[0])
         if answer != "fired":
             return None
         template = replace(row.definition.template, id=slot.job)
@@ -260,13 +277,13 @@ class SchedulesFace:
         """Its next `n` slots, if nothing is changed; fewer when it ends, none while it is paused.
 
         What its jitter adds is not in them; a trigger that counts from the end of a run is shown as if runs took no
-        time. Raises ScheduleNotFound, and InvalidOption unless `n` is 0 or more.
+        time. Raises ScheduleNotFound, ScheduleUnreadable, and InvalidOption unless `n` is 0 to 10,000.
         """
-        at_least("n", n, 0)
+        at_least("n", n, 0, MOST_FIRES)
         row, now = await self._seen(id)
         if row.state != "active":
             return ()
-        return next_slots(row, trigger_of(row.definition, self._kinds), now, n)
+        return next_slots(row, trigger_of(readable(row).definition, self._kinds), now, n)
 
     async def runs(
         self,
@@ -319,7 +336,10 @@ class SchedulesFace:
     # --- helpers
 
     async def _change(self, schedule: str, decide: Decide) -> Schedule:
-        return self._of((await self._write({schedule_id(schedule): decide}))[schedule])
+        opened = await self._connection.opened()
+        row = await opened.changes(schedule_id(schedule), decide)
+        opened.schedules_changed()
+        return Schedule(row, self._kinds)
 
     async def _write(self, decisions: dict[str, Decide]) -> dict[str, ScheduleRecord]:
         opened = await self._connection.opened()
@@ -379,6 +399,19 @@ def decided(
     return planned(spec.id, spec.definition(kinds), spec.trigger, now, stored=row, declared_by=declared_by)
 
 
+def specs_of(given: object) -> Iterator[ScheduleSpec]:
+    """These one by one. Raises InvalidOption for what is no spec, and for a single one."""
+    if isinstance(given, ScheduleSpec) or not isinstance(given, Iterable):
+        raise InvalidOption(f"put_many takes a list, as in put_many([ScheduleSpec(…), …]), not {given!r}")
+    return map(_spec, cast("Iterable[object]", given))
+
+
+def _spec(given: object) -> ScheduleSpec:
+    if not isinstance(given, ScheduleSpec):
+        raise InvalidOption(f"put_many takes specs: ScheduleSpec(id, trigger, task.bind(…), …), not {given!r}")
+    return given
+
+
 def next_slots(row: ScheduleRecord, trigger: Trigger, now: float, n: int) -> tuple[Slot, ...]:
     """The next slots of an active schedule, within its end and the runs that it has left."""
     definition = row.definition
@@ -402,10 +435,12 @@ def known_states(name: str, given: Sequence[str], known: Sequence[str]) -> None:
         raise InvalidOption(f"{name}: there is no {unknown[0]!r}; there are: {', '.join(known)}")
 
 
-def at_least(name: str, number: object, least: int) -> None:
-    """Raise InvalidOption unless it is a whole number from `least`."""
+def at_least(name: str, number: object, least: int, most: int = MOST) -> None:
+    """Raise InvalidOption unless it is a whole number from `least` to `most`."""
     if isinstance(number, bool) or not isinstance(number, int) or number < least:
         raise InvalidOption(f"{name} is a whole number from {least}, not {number!r}")
+    if number > most:
+        raise InvalidOption(f"{name} is at most {most}, not {number!r}")
 
 
 def _within(started: float | None, begin: float | None, end: float | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
@@ -12,6 +11,7 @@ from mainspring.app.connection import Connection
 from mainspring.app.job import Job, enqueued
 from mainspring.app.options import Settings, TaskOptions
 from mainspring.engine.arguments import Parameters
+from mainspring.engine.blocking import running_loop
 from mainspring.engine.context import CURRENT, Context, entered
 from mainspring.engine.registry import Registered
 from mainspring.errors import AppError, InvalidOption
@@ -46,7 +46,7 @@ class Home:
         if not known:
             raise AppError("these tasks belong to no app yet; say app.include(tasks), and keep the app")
         open_ones = [each for each in known if each.loop is not None]
-        here = [each for each in open_ones if each.loop is _running_loop()]
+        here = [each for each in open_ones if each.loop is running_loop()]
         if len(here or open_ones) == 1:
             return (here or open_ones)[0]
         raise AppError(f"these tasks are included in {len(known)} apps; say which one: app.enqueue(task.bind(…))")
@@ -218,10 +218,3 @@ def inherited() -> dict[str, Any]:
 def anything(**arguments: object) -> object:
     """The signature of a task whose code is elsewhere: any keywords, and any JSON as its result."""
     return arguments
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
