@@ -61,14 +61,15 @@ class PageRun:
     """Runs the blocks of one page in order, in virtual time, in the current directory.
 
     A block whose first line names a file becomes that file, and is run when it is a program; the others share one
-    namespace, may use `await` at the top level, and their functions `test_…` are run as tests.
+    namespace, may use `await` at the top level, and their functions `test_…` are run as tests. That namespace is
+    `__main__`, as it is where a reader pastes them: into `python -m asyncio`, or into a script.
     """
 
     def __init__(self, page: Path) -> None:
         self.page = page
         self.clock = FakeClock()
         self.loop = VirtualLoop(self.clock)
-        self.module = ModuleType(f"page_{page.stem.replace('-', '_')}")
+        self.module = ModuleType("__main__")
 
     def all(self) -> None:
         before: str | None = None
@@ -124,7 +125,8 @@ def page_run(page: Path, directory: Path) -> Iterator[PageRun]:
     """A page to be run in this directory; modules that it makes are forgotten at the end."""
     run = PageRun(page)
     loaded = set(sys.modules)
-    sys.modules[run.module.__name__] = run.module
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = run.module
     try:
         with (
             contextlib.chdir(directory),
@@ -134,7 +136,8 @@ def page_run(page: Path, directory: Path) -> Iterator[PageRun]:
             yield run
     finally:
         run.close()
+        sys.modules["__main__"] = main
         for name in set(sys.modules) - loaded:
             file = getattr(sys.modules[name], "__file__", None)
-            if name == run.module.__name__ or (file is not None and Path(file).is_relative_to(directory)):
+            if file is not None and Path(file).is_relative_to(directory):
                 del sys.modules[name]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from mainspring.errors import TaskDefinitionError
 from tests.docs.pages import PAGES, ROOT, Block, PageRun, blocks, page_run
 
 WITH_CODE = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
@@ -72,6 +74,17 @@ def test_blocks_share_names_may_await_and_hold_tests(tmp_path: Path) -> None:
         assert run.one(block("await asyncio.sleep(3600)\nprint(x)\n")) == "1\n"
         with pytest.raises(AssertionError):
             run.one(block("async def test_it(mainspring) -> None:\n    assert x == 2\n"))
+
+
+def test_D22_blocks_are_the_main_module_as_where_a_reader_pastes_them(tmp_path: Path) -> None:
+    """A task of the script itself needs a name; without one it would run here, and fail where the page says to run it."""
+    main = sys.modules["__main__"]
+    with page_run(Path("page.md"), tmp_path) as run:
+        run.one(block('from mainspring import App\napp = App("memory://")\nasync def poll() -> None: ...\n'))
+        with pytest.raises(TaskDefinitionError, match='give it a name: name="poll"'):
+            run.one(block("app.every(60)(poll)\n"))
+        assert run.one(block('app.every(60, name="poll")(poll)\nprint(poll.__module__)\n')) == "__main__\n"
+    assert sys.modules["__main__"] is main
 
 
 def test_a_block_with_a_file_name_is_a_program_that_others_import(tmp_path: Path) -> None:

@@ -33,13 +33,15 @@ RULES = (
     "H10",  # virtual time waits for work outside the loop
     "H11",  # a job that moves from table to table is found by every verb
     "H12",  # unique keys and their windows
+    "H13",  # schedules: no slot twice, whatever changes or steps meanwhile
+    "H14",  # daylight saving: gaps, overlaps, real time
     "H15",  # the history is exact and bounded
     "H16",  # jobs do not share a context
     "H17",  # own process pool: one death hurts one job
 )
 
 # What is critical or high, and what PostgreSQL could break: its own races are forced, beside the suite of all stores.
-ON_POSTGRES = ("C1", "C2", "C3", "C4", "C5", "C6", "C8", "C10", "C11", "H2", "H4", "H5", "H11", "H12")
+ON_POSTGRES = ("C1", "C2", "C3", "C4", "C5", "C6", "C8", "C10", "C11", "H2", "H4", "H5", "H11", "H12", "H13")
 
 
 def names_a_test(rule: str, files: Iterable[Path]) -> bool:

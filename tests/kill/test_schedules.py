@@ -44,11 +44,11 @@ async def test_H13_two_processes_on_postgres_and_kills(tmp_path: Path, postgres_
 
 
 async def test_H13_eight_processes_on_sqlite_and_kills(tmp_path: Path, sqlite_url: str) -> None:
-    await killed(tmp_path, sqlite_url, processes=8, kinds=FEWER, seconds=4.0)
+    await killed(tmp_path, sqlite_url, processes=8, kinds=FEWER, seconds=10.0)
 
 
 async def test_H13_eight_processes_on_postgres_and_kills(tmp_path: Path, postgres_url: str) -> None:
-    await killed(tmp_path, postgres_url, processes=8, kinds=FEWER, seconds=4.0)
+    await killed(tmp_path, postgres_url, processes=8, kinds=FEWER, seconds=10.0)
 
 
 async def test_H13_a_process_that_stood_still_on_sqlite_changes_nothing(tmp_path: Path, sqlite_url: str) -> None:
