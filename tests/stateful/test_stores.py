@@ -113,10 +113,10 @@ TestTwoOnOneFile = TwoOnOneFile.TestCase
 TestTwoOnOneFile.settings = bounded(40)
 
 TestSqliteTimetable = SqliteTimetable.TestCase
-TestSqliteTimetable.settings = bounded(50, 30)
+TestSqliteTimetable.settings = bounded(30, 30)
 
 TestTwoOnOneFileTimetable = TwoOnOneFileTimetable.TestCase
-TestTwoOnOneFileTimetable.settings = bounded(25, 30)
+TestTwoOnOneFileTimetable.settings = bounded(15, 30)
 
 
 @pytest.mark.soak

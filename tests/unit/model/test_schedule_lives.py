@@ -293,7 +293,7 @@ class LongLife(RuleBasedStateMachine):
         assert all(self.one.jobs[run.job or ""].waits_on in groups for run in queued)
 
 
-LongLife.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+LongLife.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLongLife = LongLife.TestCase
 
 
