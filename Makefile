@@ -5,7 +5,8 @@ PY := .venv/bin/python
 UV := .venv/bin/uv
 READY := .venv/.ready
 INSTALLER := .venv/.installer
-WORKERS ?= 2
+# More than two cores need: many tests wait for real processes.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 
 export UV_PYTHON_DOWNLOADS := never
@@ -23,7 +24,7 @@ setup: $(READY)  ## make .venv with pinned, hash-checked packages
 demo: $(READY)  ## durable jobs survive a kill -9, before your eyes
 	@$(PY) demo/run.py
 
-test: $(READY)  ## the test suite and the doctests (WORKERS=2, PYTEST_ARGS="-k name")
+test: $(READY)  ## the test suite and the doctests (WORKERS=3, PYTEST_ARGS="-k name")
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(READY)  ## linter, format, types (mypy, pyright), layers, sizes and public surface
