@@ -23,10 +23,9 @@ from mainspring.engine.triggers import trigger_of
 from mainspring.errors import InvalidOption, JobNotFound, ScheduleExists
 from mainspring.model.planning import paused, planned, resumed
 from mainspring.model.schedule import BY_REQUEST, Run, RunState, ScheduleRecord, ScheduleState, SlotJob, readable
-from mainspring.model.slots import slot_after
 from mainspring.model.states import STATES
 from mainspring.model.trigger_kinds import TriggerKinds
-from mainspring.model.triggers import Slot, Trigger
+from mainspring.model.triggers import Slot, Trigger, slot_after
 from mainspring.store.base import Filter, RunNow, Store
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from mainspring.model.newest import newest_slots
 from mainspring.model.schedule import ScheduleRecord
-from mainspring.model.slots import due_of, in_time, slot_after
-from mainspring.model.triggers import Trigger, jitter_of
+from mainspring.model.slots import due_of, in_time
+from mainspring.model.triggers import Trigger, jitter_of, slot_after
 
 SKIP_GRACE: Final = 60.0
 """Seconds for which a slot counts as on time where late ones are skipped, unless told otherwise."""

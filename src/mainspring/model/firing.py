@@ -12,22 +12,9 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from mainspring.model.ledger import Ledger, ended_run, reopened_run, seen_run
+from mainspring.model.ledger import Ledger
 from mainspring.model.record import NewGroup, NewJob
 from mainspring.model.schedule import FAILED, Fire, FireAnswer, Run, ScheduleRecord, SlotJob
-
-__all__ = [
-    "Asked",
-    "Fired",
-    "ended_run",
-    "fired",
-    "not_added",
-    "reopened_run",
-    "runs_needed",
-    "seen_run",
-    "triggered",
-]
-
 
 _FAILURES: Final = frozenset({"dead", "expired"})
 

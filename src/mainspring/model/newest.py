@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from mainspring.model.slots import slot_after
-from mainspring.model.triggers import MICROSECOND, Trigger
+from mainspring.model.triggers import MICROSECOND, Trigger, slot_after
 
 PIECE: Final = 64
 """Slots that are looked for in one go. A go ends when it finds four times as many."""

@@ -8,16 +8,12 @@ write.
 
 from __future__ import annotations
 
-from typing import Final
-
 from msgspec.structs import replace
 
 from mainspring.model.every import Once
 from mainspring.model.schedule import VANISHED, Definition, ScheduleRecord, readable
-from mainspring.model.slots import due_of, first_slot, in_time, slot_after
-from mainspring.model.triggers import MICROSECOND, Except, Trigger, Union
-
-__all__: Final = ["due_of", "paused", "planned", "resumed"]
+from mainspring.model.slots import due_of, in_time
+from mainspring.model.triggers import MICROSECOND, Except, Trigger, Union, first_slot, slot_after
 
 
 def planned(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from mainspring.model.schedule import ScheduleRecord
-from mainspring.model.triggers import first_slot, jitter_of, slot_after
-
-__all__: Final = ["due_of", "first_slot", "in_time", "slot_after"]
+from mainspring.model.triggers import jitter_of
 
 
 def due_of(record: ScheduleRecord, slot: float) -> float:

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from mainspring.model.catch_up import Decision, decided
 from mainspring.model.every import Every
-from mainspring.model.firing import Fired, ended_run, fired, not_added, runs_needed, triggered
+from mainspring.model.firing import Fired, fired, not_added, runs_needed, triggered
+from mainspring.model.ledger import ended_run
 from mainspring.model.planning import paused, planned, resumed
 from mainspring.model.record import Failure, JobRecord, NewJob
 from mainspring.model.schedule import BY_REQUEST, Definition, Fire, FireAnswer, Run, ScheduleRecord, SlotJob

@@ -20,8 +20,8 @@ from mainspring.model.catch_up import COUNTED, Decision, decided
 from mainspring.model.cron import Cron, Daily
 from mainspring.model.every import Every, Once
 from mainspring.model.schedule import ScheduleRecord
-from mainspring.model.slots import due_of, first_slot, slot_after
-from mainspring.model.triggers import LATEST, Trigger, jitter_of
+from mainspring.model.slots import due_of
+from mainspring.model.triggers import LATEST, Trigger, first_slot, jitter_of, slot_after
 from tests.unit.model.one_schedule import START, new_record
 
 HOUR = 3600.0

@@ -6,16 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from mainspring.model.every import Every
-from mainspring.model.firing import (
-    Fired,
-    ended_run,
-    fired,
-    not_added,
-    reopened_run,
-    runs_needed,
-    seen_run,
-    triggered,
-)
+from mainspring.model.firing import Fired, fired, not_added, runs_needed, triggered
+from mainspring.model.ledger import ended_run, reopened_run, seen_run
 from mainspring.model.record import JobRecord, NewGroup, NewJob
 from mainspring.model.schedule import FAILED, Run, SlotJob
 from mainspring.model.states import State

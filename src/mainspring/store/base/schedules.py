@@ -107,11 +107,11 @@ class Schedules(Protocol):
         ...
 
     async def runs(self, schedule: str, *, from_number: int = 0, limit: int = 10_000) -> list[Run]:
-        """The newest `limit` run records from this number on, oldest first, open ones as `firing.seen_run` shows them."""
+        """The newest `limit` run records from this number on, oldest first, open ones as `ledger.seen_run` shows them."""
         ...
 
     async def prune_runs(self, limit: int = 1000) -> int:
-        """Write down the ends of runs (`firing.ended_run`), and remove what is not to be kept; returns how many went.
+        """Write down the ends of runs (`ledger.ended_run`), and remove what is not to be kept; returns how many went.
 
         Runs beyond `keep` or older than `keep_for` (by `fired`), never open ones; schedules that were dropped 24 h ago,
         with their runs. At most `limit` of each go, but all ends are written down, in steps of so many.

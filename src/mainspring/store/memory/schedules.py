@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
-from mainspring.model.firing import reopened_run
+from mainspring.model.ledger import reopened_run
 from mainspring.model.schedule import Run, ScheduleRecord
 from mainspring.store.memory.heaps import Heap
 from mainspring.store.memory.jobs import MemoryJobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from mainspring.model.firing import reopened_run
+from mainspring.model.ledger import reopened_run
 from mainspring.model.schedule import Run, ScheduleRecord
 from mainspring.store.postgres.loaded import LoadedSchedules, NotLoaded
 

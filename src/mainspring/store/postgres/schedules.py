@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from mainspring.ids import IdSource, new_id
-from mainspring.model.firing import ended_run, seen_run
+from mainspring.model.ledger import ended_run, seen_run
 from mainspring.model.schedule import Fire, FireAnswer, Run, ScheduleRecord
 from mainspring.retries.awaiting import call_async
 from mainspring.store.base import Due, DueSchedule, PutAnswer, RunNow, SchedulePut, SchedulesSeen

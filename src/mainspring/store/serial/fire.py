@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from mainspring.ids import IdSource
-from mainspring.model.firing import Fired, ended_run, fired, not_added, runs_needed, triggered
+from mainspring.model.firing import Fired, fired, not_added, runs_needed, triggered
+from mainspring.model.ledger import ended_run
 from mainspring.model.record import NewJob
 from mainspring.model.schedule import KEPT_RUNS, Fire, FireAnswer, Run, ScheduleRecord, SlotJob
 from mainspring.store.base import RunNow

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from mainspring.model.firing import ended_run, seen_run
+from mainspring.model.ledger import ended_run, seen_run
 from mainspring.model.record import JobRecord
 from mainspring.model.schedule import Run, ScheduleRecord
 from mainspring.store.base import Due, DueSchedule, PutAnswer, SchedulePut
